@@ -1,5 +1,38 @@
-//! PostgreSQL 18's on-disk formats as bytes, without I/O and without locks.
+//! PostgreSQL 18's on-disk formats as bytes: no I/O, no locks, no knowledge of who owns a page.
+//!
+//! What is here, from the page inwards and then the files around it:
+//!
+//! | module | what | PostgreSQL's source |
+//! |---|---|---|
+//! | [`page`] | page header, adding and reading items | `storage/bufpage.h`, `page/bufpage.c` |
+//! | [`line_pointer`] | the item array of a page | `storage/itemid.h` |
+//! | [`item_pointer`] | where a tuple is: block and offset | `storage/itemptr.h` |
+//! | [`heap_tuple`] | heap tuple header, null bitmap | `access/htup_details.h` |
+//! | [`varlena`] | headers of variable-length values | `varatt.h` |
+//! | [`checksum`] | page checksum and page verification | `storage/checksum_impl.h` |
+//! | [`version_file`] | `PG_VERSION` | `miscinit.c` |
+//!
+//! Data flows one way: callers hand in bytes that they own (a buffer, a file's contents) and get
+//! views or values. Everything that reads accepts any bytes: a page that makes no sense yields
+//! `None`, an error or a count of zero, never a panic. Numbers are little-endian, as PostgreSQL
+//! writes them on the machines that this crate is for.
 
+pub mod align;
+pub mod checksum;
+mod crc;
+pub mod heap_tuple;
 mod ids;
+pub mod item_pointer;
+pub mod line_pointer;
+pub mod page;
+pub mod varlena;
+pub mod version_file;
 
+pub use align::{MAXIMUM_ALIGNOF, max_align};
+pub use checksum::{page_checksum, verify_page};
+pub use crc::crc32c;
+pub use heap_tuple::{HeapTupleHeader, HeapTupleMut, HeapTupleRef, MAX_HEAP_TUPLE_SIZE};
 pub use ids::*;
+pub use item_pointer::ItemPointer;
+pub use line_pointer::{LinePointer, LinePointerState};
+pub use page::{PageBytes, PageMut, PageRef};
