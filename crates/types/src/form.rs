@@ -1,0 +1,277 @@
+//! Forming heap tuples: columns in, the bytes that go on a page out.
+//!
+//! Byte for byte what PostgreSQL's `heap_form_tuple` and `heap_fill_tuple` (`heaptuple.c`) make:
+//! short varlena headers where the storage allows them, zero padding, the null bitmap only when
+//! there is a NULL. No allocation per row: one buffer is reused.
+
+use std::sync::Arc;
+
+use crate::error::{TypeError, sqlstate};
+use crate::tuple_desc::{AttrLayout, TupleDesc};
+
+/// Bytes of the fixed part of a tuple header (`SizeofHeapTupleHeader`).
+const HEADER_SIZE: usize = 23;
+/// The largest tuple that fits on a page (`MaxHeapTupleSize`).
+const MAX_TUPLE_SIZE: usize = 8160;
+/// `HEAP_HASNULL` of `t_infomask`.
+const HAS_NULL: u16 = 0x0001;
+/// `HEAP_HASVARWIDTH` of `t_infomask`.
+const HAS_VARWIDTH: u16 = 0x0002;
+/// Largest payload with a one-byte varlena header (`VARATT_CAN_MAKE_SHORT`).
+const SHORT_PAYLOAD_MAX: usize = 126;
+
+const fn max_align(size: usize) -> usize {
+    (size + 7) & !7
+}
+
+/// A row that does not fit on a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("row is too big: size {size}, maximum size {MAX_TUPLE_SIZE}")]
+pub struct TupleTooBig {
+    /// Size of the tuple in bytes, rounded up to the alignment of tuples on a page.
+    pub size: usize,
+}
+
+impl From<TupleTooBig> for TypeError {
+    fn from(error: TupleTooBig) -> TypeError {
+        TypeError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, error.to_string())
+    }
+}
+
+/// Makes heap tuples, one after the other, in one buffer.
+///
+/// For each row: [`begin`](Self::begin), one push per column, [`finish`](Self::finish).
+#[derive(Debug, Default)]
+pub struct TupleFormer {
+    layout: Arc<[AttrLayout]>,
+    /// Header with room for the null bitmap, then the data area.
+    buf: Vec<u8>,
+    /// Where the data area begins in `buf`: a multiple of 8.
+    data_start: usize,
+    /// Columns pushed.
+    pushed: usize,
+    has_null: bool,
+    has_varwidth: bool,
+}
+
+impl TupleFormer {
+    /// A former with an empty buffer.
+    pub fn new() -> TupleFormer {
+        TupleFormer::default()
+    }
+
+    /// Starts a row; whatever was pushed before is gone.
+    #[inline]
+    pub fn begin(&mut self, desc: &TupleDesc) {
+        if !Arc::ptr_eq(&self.layout, desc.layout()) {
+            self.layout = Arc::clone(desc.layout());
+            self.data_start = max_align(HEADER_SIZE + self.layout.len().div_ceil(8));
+        }
+        self.buf.clear();
+        self.buf.resize(self.data_start, 0);
+        self.pushed = 0;
+        self.has_null = false;
+        self.has_varwidth = false;
+    }
+
+    /// How many columns of the row have been pushed.
+    pub fn pushed(&self) -> usize {
+        self.pushed
+    }
+
+    /// Appends the next column: its payload, or NULL.
+    ///
+    /// # Panics
+    /// If the row has no further column, or a fixed-length payload has another length.
+    #[inline]
+    pub fn push(&mut self, datum: Option<&[u8]>) {
+        let Some(payload) = datum else {
+            self.push_null();
+            return;
+        };
+        let attr = self.next_layout();
+        self.set_not_null();
+        match attr.len {
+            -1 => self.push_varlena(attr, payload),
+            -2 => {
+                self.has_varwidth = true;
+                self.buf.extend_from_slice(payload);
+                self.buf.push(0);
+            }
+            len => {
+                assert_eq!(
+                    payload.len(),
+                    len as usize,
+                    "payload of a fixed-length type"
+                );
+                self.pad(attr);
+                self.buf.extend_from_slice(payload);
+            }
+        }
+        self.pushed += 1;
+    }
+
+    /// Appends a NULL.
+    #[inline]
+    pub fn push_null(&mut self) {
+        let _ = self.next_layout();
+        self.has_null = true;
+        self.pushed += 1;
+    }
+
+    /// Appends the next column from a function that writes its payload to the end of the buffer.
+    /// If it fails, the row is abandoned: only [`begin`](Self::begin) may follow.
+    ///
+    /// # Errors
+    /// What `write` returns.
+    ///
+    /// # Panics
+    /// If the row has no further column, or a fixed-length payload has another length.
+    #[inline]
+    pub fn push_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let attr = self.next_layout();
+        self.set_not_null();
+        match attr.len {
+            -1 => self.push_varlena_with(attr, write)?,
+            -2 => {
+                self.has_varwidth = true;
+                write(&mut self.buf)?;
+                self.buf.push(0);
+            }
+            len => {
+                self.pad(attr);
+                let start = self.buf.len();
+                write(&mut self.buf)?;
+                assert_eq!(
+                    self.buf.len() - start,
+                    len as usize,
+                    "payload of a fixed-length type"
+                );
+            }
+        }
+        self.pushed += 1;
+        Ok(())
+    }
+
+    /// The whole tuple: header, null bitmap if needed, data. The transaction fields of the header
+    /// are zero, `t_ctid` is invalid.
+    ///
+    /// # Errors
+    /// [`TupleTooBig`] if it cannot fit on a page.
+    ///
+    /// # Panics
+    /// If columns are missing.
+    #[inline]
+    pub fn finish(&mut self) -> Result<&[u8], TupleTooBig> {
+        assert_eq!(self.pushed, self.layout.len(), "columns of the row");
+        let hoff = if self.has_null {
+            self.data_start
+        } else {
+            max_align(HEADER_SIZE)
+        };
+        let start = self.data_start - hoff;
+        let size = max_align(self.buf.len() - start);
+        if size > MAX_TUPLE_SIZE {
+            return Err(TupleTooBig { size });
+        }
+        if start > 0 {
+            // The bitmap's room turned out not to be needed; part of it becomes the header.
+            self.buf[start..self.data_start].fill(0);
+        } else if !self.has_null {
+            self.buf[HEADER_SIZE..self.data_start].fill(0);
+        }
+        let mut infomask = 0;
+        if self.has_null {
+            infomask |= HAS_NULL;
+        }
+        if self.has_varwidth {
+            infomask |= HAS_VARWIDTH;
+        }
+        let header = &mut self.buf[start..start + HEADER_SIZE];
+        header[12..16].fill(0xff);
+        header[18..20].copy_from_slice(&(self.layout.len() as u16).to_le_bytes());
+        header[20..22].copy_from_slice(&infomask.to_le_bytes());
+        header[22] = hoff as u8;
+        Ok(&self.buf[start..])
+    }
+
+    #[inline]
+    fn next_layout(&self) -> AttrLayout {
+        self.layout[self.pushed]
+    }
+
+    #[inline]
+    fn set_not_null(&mut self) {
+        self.buf[HEADER_SIZE + self.pushed / 8] |= 1 << (self.pushed % 8);
+    }
+
+    /// Zero bytes up to the column's alignment, counted from the data area's start (which is
+    /// itself aligned).
+    #[inline]
+    fn pad(&mut self, attr: AttrLayout) {
+        let aligned = attr.align(self.buf.len());
+        self.buf.resize(aligned, 0);
+    }
+
+    #[inline]
+    fn push_varlena(&mut self, attr: AttrLayout, payload: &[u8]) {
+        self.has_varwidth = true;
+        if attr.packable && payload.len() <= SHORT_PAYLOAD_MAX {
+            self.buf.push(short_header(payload.len()));
+        } else {
+            self.pad(attr);
+            self.buf.extend_from_slice(&long_header(payload.len()));
+        }
+        self.buf.extend_from_slice(payload);
+    }
+
+    #[inline]
+    fn push_varlena_with<E>(
+        &mut self,
+        attr: AttrLayout,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.has_varwidth = true;
+        let unpadded = self.buf.len();
+        if !attr.packable {
+            self.pad(attr);
+            let header = self.buf.len();
+            self.buf.extend_from_slice(&[0; 4]);
+            write(&mut self.buf)?;
+            let len = self.buf.len() - header - 4;
+            self.buf[header..header + 4].copy_from_slice(&long_header(len));
+            return Ok(());
+        }
+        self.buf.push(0);
+        write(&mut self.buf)?;
+        let len = self.buf.len() - unpadded - 1;
+        if len <= SHORT_PAYLOAD_MAX {
+            self.buf[unpadded] = short_header(len);
+            return Ok(());
+        }
+        // Too long for the one-byte header: move the payload behind an aligned four-byte one.
+        let header = attr.align(unpadded);
+        self.buf.resize(header + 4 + len, 0);
+        self.buf
+            .copy_within(unpadded + 1..unpadded + 1 + len, header + 4);
+        self.buf[unpadded..header].fill(0);
+        self.buf[header..header + 4].copy_from_slice(&long_header(len));
+        Ok(())
+    }
+}
+
+/// `SET_VARSIZE_SHORT` for little-endian machines; the length counts the header.
+#[inline]
+fn short_header(payload_len: usize) -> u8 {
+    (((payload_len + 1) as u8) << 1) | 1
+}
+
+/// `SET_VARSIZE` for little-endian machines; the length counts the header. Payloads over the
+/// format's gigabyte make a tuple that [`TupleFormer::finish`] refuses anyway.
+#[inline]
+fn long_header(payload_len: usize) -> [u8; 4] {
+    (((payload_len + 4) as u32) << 2).to_le_bytes()
+}
