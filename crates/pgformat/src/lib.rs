@@ -10,6 +10,10 @@
 //! | [`heap_tuple`] | heap tuple header, null bitmap | `access/htup_details.h` |
 //! | [`varlena`] | headers of variable-length values | `varatt.h` |
 //! | [`checksum`] | page checksum and page verification | `storage/checksum_impl.h` |
+//! | [`visibility_map`] | the `_vm` fork's pages | `heap/visibilitymap.c` |
+//! | [`slru`] | pages and segments of `pg_xact` and its kin | `transam/clog.c`, `slru.c` |
+//! | [`control_file`] | `global/pg_control` | `catalog/pg_control.h` |
+//! | [`relmap`] | `pg_filenode.map` | `cache/relmapper.c` |
 //! | [`version_file`] | `PG_VERSION` | `miscinit.c` |
 //!
 //! Data flows one way: callers hand in bytes that they own (a buffer, a file's contents) and get
@@ -19,14 +23,18 @@
 
 pub mod align;
 pub mod checksum;
+pub mod control_file;
 mod crc;
 pub mod heap_tuple;
 mod ids;
 pub mod item_pointer;
 pub mod line_pointer;
 pub mod page;
+pub mod relmap;
+pub mod slru;
 pub mod varlena;
 pub mod version_file;
+pub mod visibility_map;
 
 pub use align::{MAXIMUM_ALIGNOF, max_align};
 pub use checksum::{page_checksum, verify_page};
