@@ -390,7 +390,8 @@ impl ControlFile {
             next_oid: Oid::INVALID,
             has_checksums: true,
         });
-        let compared: [(&'static str, fn(&ControlFile) -> u64); 11] = [
+        type Constant = (&'static str, fn(&ControlFile) -> u64);
+        let compared: [Constant; 11] = [
             ("CATALOG_VERSION_NO", |c| c.catalog_version_no.into()),
             ("MAXALIGN", |c| c.max_align.into()),
             ("float format", |c| c.float_format.to_bits()),

@@ -1,6 +1,8 @@
 //! The formats against files that PostgreSQL 18 wrote, see `fixtures/README.md`: what its own tools
 //! printed of them is what must be read here, and writing must give the same bytes again.
 
+#![allow(clippy::unwrap_used, reason = "a missing fixture is a failed test")]
+
 use std::fs;
 use std::path::PathBuf;
 use trunkline_pgformat::control_file::{
