@@ -5,8 +5,9 @@ Usage: generate.py CONNECTION_STRING
 
 The server must be a PostgreSQL 18 fresh from `initdb --locale=C --encoding=UTF8
 --username=postgres`; a connection string is libpq's, for instance "host=/tmp user=postgres".
-Needs psycopg2. Nothing outside this directory and ../tests/fixtures is written, and running it
-again against the same minor version changes nothing.
+Needs psycopg2. Nothing outside this directory and ../tests/fixtures is written, and the server is
+left as it was. Run against the same minor version it writes the same files, except that the
+fixture's tables get higher OIDs if the server has handed out some already.
 
 Files, all in COPY's text format with the column names in the first line:
 
@@ -54,7 +55,7 @@ TYPES = """
 
 # Pseudo-types that signatures in pg_proc name.
 PSEUDO_TYPES = """
-    any anyarray anyelement internal record void trigger event_trigger language_handler
+    any anyarray anyelement internal record _record void trigger event_trigger language_handler
     table_am_handler index_am_handler
 """.split()
 
