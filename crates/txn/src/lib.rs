@@ -1,1 +1,58 @@
-//! placeholder
+//! Transactions, snapshots, the commit log and the lock manager.
+//!
+//! What this crate knows: transaction ids and who is running ([`TransactionManager`]), what a
+//! point in time sees ([`Snapshot`]), how a transaction ended (`pg_xact`, through SLRU pages that
+//! are read and written as I/O handles), who holds which heavyweight lock ([`LockManager`]), and
+//! how a statement is told to stop ([`CancelToken`]). What it does not know: tuples, buffers,
+//! relations' files (it records which are to be deleted, [`PendingFiles`]; the caller does it).
+//!
+//! ```text
+//! begin ──▶ Transaction ──snapshot()──▶ RegisteredSnapshot ──▶ Visibility::xid_visible(xid, cid)
+//!              │ assign_xid(): extend pg_xact, enter the proc array, lock the xid
+//!              ▼
+//!           commit(): pg_xact ─▶ proc array ─▶ (caller: delete files, release_all locks)
+//! ```
+//!
+//! # Lock order
+//!
+//! Mutexes of this crate, outermost first; none is held while user code or a cancel hook runs.
+//!
+//! 1. xid generation (`TransactionManager`)
+//! 2. lock manager: tag shards in index order, then one owner shard, then one waiter's cell
+//! 3. `pg_xact`: I/O, then the page table
+//! 4. proc array
+//!
+//! Groups 2, 3 and 4 are never nested in one another; group 1 is held around 3 and 4.
+
+mod cancel;
+mod deadlock;
+mod error;
+mod full_xid;
+mod lock_manager;
+mod lock_mode;
+mod lock_tag;
+mod manager;
+mod pending_files;
+mod pg_xact;
+mod proc_array;
+mod slru;
+mod snapshot;
+mod sync;
+mod transaction;
+mod visibility;
+mod xid_limits;
+
+pub use cancel::{CancelHook, CancelReason, CancelRequested, CancelToken, Cancelled, StatementId};
+pub use error::TxnError;
+pub use full_xid::FullXid;
+pub use lock_manager::{LockInfo, LockManager};
+pub use lock_mode::LockMode;
+pub use lock_tag::{LockOwner, LockScope, LockTag};
+pub use manager::{TransactionManager, TxnConfig, XidStatus};
+pub use pending_files::PendingFiles;
+pub use pg_xact::{PgXact, XactStatus};
+pub use slru::SlruConfig;
+pub use snapshot::{RegisteredSnapshot, Snapshot};
+pub use transaction::{Transaction, TransactionState};
+pub use visibility::{Visibility, XidFate};
+pub use xid_limits::{WraparoundWarning, XidLimits};
