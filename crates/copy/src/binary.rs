@@ -293,3 +293,86 @@ fn be_i32(bytes: &[u8]) -> i32 {
         .first_chunk()
         .map_or(0, |number| i32::from_be_bytes(*number))
 }
+
+#[cfg(test)]
+mod tests {
+    use trunkline_types::{ColumnType, TypeError, oids};
+
+    use super::*;
+    use crate::CopyNotice;
+
+    /// Counts the rows.
+    #[derive(Default)]
+    struct Counter(usize);
+
+    impl RowSink for Counter {
+        fn begin_row(&mut self) {}
+        fn null(&mut self) {}
+        fn default_value(&mut self) -> Result<(), CopyError> {
+            Ok(())
+        }
+        fn value<F>(&mut self, write: F) -> Result<(), TypeError>
+        where
+            F: FnOnce(&mut Vec<u8>) -> Result<(), TypeError>,
+        {
+            write(&mut Vec::new())
+        }
+        fn end_row(&mut self) -> Result<(), CopyError> {
+            self.0 += 1;
+            Ok(())
+        }
+        fn notice(&mut self, _: CopyNotice) {}
+    }
+
+    fn decoder() -> BinaryDecoder {
+        let ty = ColumnType::new(oids::TEXT, -1).unwrap();
+        let column = CopyColumn {
+            name: "c".to_owned(),
+            ty,
+            has_default: false,
+        };
+        BinaryDecoder::new(&CopySubject::whole("t", vec![column]))
+    }
+
+    fn header() -> Vec<u8> {
+        [&SIGNATURE[..], &[0; 8]].concat()
+    }
+
+    #[test]
+    fn a_field_is_refused_by_its_length_alone() {
+        let mut decoder = decoder();
+        decoder.field_limit_bytes = 100;
+        decoder.push(&header(), &mut Counter::default()).unwrap();
+        decoder
+            .push(&[0, 1, 0, 0, 0, 99], &mut Counter::default())
+            .unwrap();
+        decoder.push(&[b'x'; 99], &mut Counter::default()).unwrap();
+        let error = decoder
+            .push(&[0, 1, 0, 0, 0, 100], &mut Counter::default())
+            .unwrap_err();
+        assert_eq!(error.sqlstate, "54000");
+        assert_eq!(error.context.as_deref(), Some("COPY t, line 2, column c"));
+    }
+
+    #[test]
+    fn an_announced_field_takes_no_memory_before_it_comes() {
+        let mut decoder = decoder();
+        decoder.push(&header(), &mut Counter::default()).unwrap();
+        decoder
+            .push(&[0, 1, 0x3f, 0, 0, 0, b'x'], &mut Counter::default())
+            .unwrap();
+        assert!(decoder.carry.capacity() < 1024);
+    }
+
+    #[test]
+    fn whole_rows_are_not_copied() {
+        let mut decoder = decoder();
+        let mut input = header();
+        for _ in 0..10 {
+            input.extend_from_slice(&[0, 1, 0, 0, 0, 1, b'x']);
+        }
+        let mut sink = Counter::default();
+        decoder.push(&input, &mut sink).unwrap();
+        assert_eq!((sink.0, decoder.carry.capacity()), (10, 0));
+    }
+}

@@ -382,3 +382,98 @@ fn put_value<S: RowSink>(
 ) -> Result<(), TypeError> {
     sink.value(|out| input_text(ty, text, style, out))
 }
+
+#[cfg(test)]
+mod tests {
+    use trunkline_types::oids;
+
+    use super::*;
+    use crate::CopyFormat;
+
+    /// Keeps the number of rows; refuses rows from `limit` on.
+    struct Counter {
+        rows: usize,
+        limit: usize,
+    }
+
+    impl RowSink for Counter {
+        fn begin_row(&mut self) {}
+        fn null(&mut self) {}
+        fn default_value(&mut self) -> Result<(), CopyError> {
+            Ok(())
+        }
+        fn value<F>(&mut self, write: F) -> Result<(), TypeError>
+        where
+            F: FnOnce(&mut Vec<u8>) -> Result<(), TypeError>,
+        {
+            write(&mut Vec::new())
+        }
+        fn end_row(&mut self) -> Result<(), CopyError> {
+            self.rows += 1;
+            if self.rows >= self.limit {
+                return Err(CopyError::new("23502", "a row too many"));
+            }
+            Ok(())
+        }
+        fn notice(&mut self, _: CopyNotice) {}
+    }
+
+    fn decoder() -> LineDecoder {
+        let ty = ColumnType::new(oids::TEXT, -1).unwrap();
+        let column = CopyColumn {
+            name: "c".to_owned(),
+            ty,
+            has_default: false,
+        };
+        let subject = CopySubject::whole("t", vec![column]);
+        LineDecoder::new(
+            &subject,
+            &CopyOptions::new(CopyFormat::Text),
+            InputStyle::default(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_cut_line_is_kept() {
+        let mut decoder = decoder();
+        let mut sink = Counter {
+            rows: 0,
+            limit: 100,
+        };
+        decoder.push(b"one\ntwo\n", &mut sink).unwrap();
+        assert_eq!((sink.rows, decoder.carry.capacity()), (2, 0));
+        decoder.push(b"thr", &mut sink).unwrap();
+        assert_eq!((sink.rows, decoder.carry.as_slice()), (2, &b"thr"[..]));
+        decoder.push(b"ee\nfour\nfi", &mut sink).unwrap();
+        assert_eq!((sink.rows, decoder.carry.as_slice()), (4, &b"fi"[..]));
+        decoder.finish(&mut sink).unwrap();
+        assert_eq!(sink.rows, 5);
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_at_the_limit() {
+        let mut decoder = decoder();
+        decoder.line_limit_bytes = 100;
+        let mut sink = Counter {
+            rows: 0,
+            limit: 100,
+        };
+        decoder.push(&[b'x'; 60], &mut sink).unwrap();
+        let error = decoder.push(&[b'x'; 40], &mut sink).unwrap_err();
+        assert_eq!(error.sqlstate, "54000");
+        assert_eq!(
+            error.detail.as_deref(),
+            Some("Cannot enlarge string buffer containing 60 bytes by 40 more bytes.")
+        );
+        assert_eq!(error.context.as_deref(), Some("COPY t, line 1"));
+    }
+
+    #[test]
+    fn a_refused_row_is_shown_with_its_line() {
+        let mut sink = Counter { rows: 0, limit: 2 };
+        let error = decoder().push(b"one\ntwo\n", &mut sink).unwrap_err();
+        assert_eq!(error.sqlstate, "23502");
+        assert_eq!(error.context.as_deref(), Some("COPY t, line 2: \"two\""));
+    }
+}

@@ -291,3 +291,54 @@ fn marker_style() -> CopyError {
 fn marker_not_alone() -> CopyError {
     CopyError::bad_format("end-of-copy marker is not alone on its line")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_looked_at_once() {
+        let mut splitter = LineSplitter::new(&CopyOptions::new(CopyFormat::Csv));
+        let mut line_number = 1;
+        let mut next = |input: &[u8]| {
+            let found = splitter.next_line(input, false, &mut line_number).unwrap();
+            (found, splitter.scanned)
+        };
+        assert_eq!(next(b"a,\"b"), (Found::Incomplete, 4));
+        assert_eq!(next(b"a,\"b\n\""), (Found::Incomplete, 6));
+        let line = Found::Line {
+            len: 6,
+            next: 7,
+            special: true,
+        };
+        assert_eq!(next(b"a,\"b\n\"\nc"), (line, 0));
+        assert_eq!(
+            next(b"c\n"),
+            (
+                Found::Line {
+                    len: 1,
+                    next: 2,
+                    special: false
+                },
+                0
+            )
+        );
+    }
+
+    #[test]
+    fn newlines_in_quotes_are_counted_in_the_style_of_the_data() {
+        let mut splitter = LineSplitter::new(&CopyOptions::new(CopyFormat::Csv));
+        let mut line_number = 1;
+        splitter
+            .next_line(b"\"\n\n\"\n", false, &mut line_number)
+            .unwrap();
+        assert_eq!(
+            line_number, 1,
+            "a first line has no style yet, so only \\r counts"
+        );
+        splitter
+            .next_line(b"\"\n\n\"\n", false, &mut line_number)
+            .unwrap();
+        assert_eq!(line_number, 3);
+    }
+}
