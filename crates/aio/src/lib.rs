@@ -1,1 +1,53 @@
-//! placeholder
+//! Asynchronous I/O handles: every byte that moves between memory and the
+//! database's files moves through this crate.
+
+mod aio;
+mod callback;
+mod clock;
+mod config;
+mod error;
+mod file;
+mod handle;
+mod handle_table;
+mod issuer;
+mod memory;
+mod method;
+mod operation;
+mod raw;
+mod raw_file;
+mod raw_stream;
+mod request;
+mod result;
+mod slot;
+mod state;
+mod stats;
+mod storage;
+mod sync;
+mod system_call;
+mod transfer;
+mod wait;
+
+pub use aio::Aio;
+pub use callback::{CallbackId, IoView, LocalCallback, MAX_CALLBACKS, SharedCallbacks};
+pub use clock::{Clock, SystemClock};
+pub use config::{AioConfig, MethodKind};
+pub use error::AioError;
+pub use file::{DirectAlignment, File};
+pub use handle::{IoHandle, MAX_IO_BYTES, MAX_MEMORY_PIECES};
+pub use issuer::IoContext;
+pub use memory::{AlignedBuf, IoMemory};
+pub use method::Method;
+pub use method::io_uring::{IoUringMethod, RingConfig};
+pub use method::sync::SyncMethod;
+pub use method::worker::{WorkerConfig, WorkerMethod};
+pub use operation::{Op, TargetId, TargetTag};
+pub use raw::RawIo;
+pub use raw_file::{read_file, write_file_durably};
+pub use raw_stream::{RawReader, RawWriter};
+pub use request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch, SUBMIT_BATCH_LIMIT};
+pub use result::{FailureOrigin, IoFailure, IoResult, IoReturn};
+pub use state::State;
+pub use stats::{AioCounters, IoSnapshot, IssuerCounters};
+pub use storage::{DirEntry, FileKind, FileMetadata, OpenOptions, OsStorage, Storage};
+pub use system_call::{Executor, SystemCalls};
+pub use wait::{WaitFuture, WaitRef};

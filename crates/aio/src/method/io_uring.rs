@@ -1,0 +1,545 @@
+//! Method `io_uring`: the kernel executes the I/Os, through a few rings that
+//! all threads share.
+//!
+//! Why: a batch is one system call, and nothing is handed between threads.
+//! Limits: needs Linux 5.6, and rights that containers often withhold; the
+//! rings count against the limit on locked memory. Fall-back: `worker`,
+//! chosen at start when a ring cannot be made or a first no-op through it
+//! fails.
+//!
+//! Neither `DEFER_TASKRUN` nor `COOP_TASKRUN` nor `SINGLE_ISSUER` is set: with
+//! them a completion would appear only when the submitting thread enters the
+//! kernel, which may be blocked on a lock that the waiter holds (A6).
+//!
+//! # Submission
+//! One mutex per ring guards the submission queue. A batch is pushed and made
+//! known to the kernel in one call. The completion queue has an entry for
+//! every handle of every issuer that uses the ring, so it cannot overflow.
+//!
+//! # Waiting
+//! Of the threads that wait for I/Os of a ring, one at a time has the *turn*:
+//! it alone pops completions, and blocks in the kernel when there are none.
+//! The others park. The rules that keep a wake-up from getting lost:
+//!
+//! 1. A popped completion is moved to `CompletedIo` while the turn is still
+//!    held. So whoever has the turn and sees its I/O `Submitted` knows that
+//!    the completion is yet to appear in this ring, and may block in the
+//!    kernel for it.
+//! 2. The turn is given up before the shared callbacks run, so that checksums
+//!    of one batch do not hold up the next: others reap meanwhile.
+//! 3. Every parked thread is woken when its own I/O is complete.
+//! 4. Whenever a thread gives up the turn, parks, or leaves, and nobody has
+//!    the turn, it wakes one parked thread whose I/O is `Submitted`. A thread
+//!    so woken takes the turn or passes it on by the same rule. What is not
+//!    `Submitted` is in the hands of a thread that is awake and will itself
+//!    come to this rule.
+//!
+//! The turn's mutex is a leaf lock, held for a few instructions.
+#![expect(unsafe_code, reason = "the io_uring crate is wrapped here, once")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+use io_uring::types::{Fd, FsyncFlags};
+use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue};
+
+use crate::method::Method;
+use crate::operation::Op;
+use crate::request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch};
+use crate::sync::lock;
+use crate::wait::WaitRef;
+
+/// Completions that a thread pops before it gives up the turn: few, so that
+/// their checksums are shared between the threads that wait.
+const REAP_BATCH: usize = 8;
+
+/// Entries of a submission queue.
+const SUBMISSION_ENTRIES: u32 = 256;
+
+/// The kernel's limit on entries of a completion queue.
+const COMPLETION_ENTRIES_LIMIT: u32 = 65_536;
+
+/// More rings than this do not help: a ring's turn is short.
+const RINGS_WANTED: u32 = 4;
+
+/// From this length on, a buffered read goes to the kernel's own threads:
+/// otherwise the copying would be done by the issuer, one read after another.
+const ASYNC_READ_BYTES: u32 = 32 * 1024;
+
+/// Number and size of the rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingConfig {
+    /// Number of rings.
+    pub rings: u32,
+    /// I/Os in flight on one ring, at most.
+    pub in_flight_limit: u32,
+}
+
+impl RingConfig {
+    /// Enough rings for so many issuers with so many handles each.
+    pub fn for_load(issuers: u32, handles_per_issuer: u32) -> Self {
+        let per_ring_limit = (COMPLETION_ENTRIES_LIMIT / handles_per_issuer).max(1);
+        let needed = issuers.div_ceil(per_ring_limit);
+        let rings = RINGS_WANTED.min(issuers).max(needed);
+        RingConfig {
+            rings,
+            in_flight_limit: issuers.div_ceil(rings) * handles_per_issuer,
+        }
+    }
+}
+
+/// See the module.
+pub struct IoUringMethod {
+    rings: Box<[Arc<Ring>]>,
+    completions: OnceLock<Completions>,
+}
+
+impl IoUringMethod {
+    /// Makes the rings and sends a no-op through each.
+    ///
+    /// # Errors
+    /// EPERM, ENOSYS, ENOMEM, EMFILE: io_uring is forbidden, missing, or over a
+    /// limit. `Unsupported`: the kernel is too old.
+    pub fn new(config: RingConfig) -> io::Result<Self> {
+        let rings = (0..config.rings).map(|_| Ring::new(config.in_flight_limit).map(Arc::new));
+        Ok(IoUringMethod {
+            rings: rings.collect::<io::Result<_>>()?,
+            completions: OnceLock::new(),
+        })
+    }
+
+    fn ring(&self, issuer: u32) -> &Arc<Ring> {
+        &self.rings[issuer as usize % self.rings.len()]
+    }
+}
+
+impl Method for IoUringMethod {
+    fn name(&self) -> &'static str {
+        "io_uring"
+    }
+
+    fn start(&self, completions: &Completions) {
+        let first = self.completions.set(completions.clone()).is_ok();
+        assert!(first, "a method serves one AIO core");
+    }
+
+    fn submit(&self, batch: &mut RequestBatch, _completions: &Completions) {
+        // A batch is one issuer's, so one ring's.
+        let mut batch = batch.peekable();
+        if let Some(issuer) = batch.peek().map(IoRequest::issuer) {
+            self.ring(issuer).submit(batch);
+        }
+    }
+
+    fn wait(&self, io: &InFlight<'_>) {
+        self.ring(io.issuer()).wait(io);
+    }
+
+    fn drive(&self, io: &InFlight<'_>) {
+        let Some(completions) = self.completions.get() else {
+            return;
+        };
+        self.ring(io.issuer()).drive(io.wait_ref(), completions);
+    }
+
+    fn ring_of(&self, issuer: u32) -> Option<u32> {
+        Some(issuer % self.rings.len() as u32)
+    }
+
+    fn shutdown(&self) {
+        for ring in &self.rings {
+            ring.stop_completer();
+        }
+    }
+}
+
+impl Drop for IoUringMethod {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+struct Ring {
+    uring: IoUring,
+    submission: Mutex<()>,
+    turn: Mutex<Turn>,
+    completer: Mutex<Completer>,
+    completer_work: Condvar,
+}
+
+/// Who reaps, and who waits for the chance to.
+#[derive(Default)]
+struct Turn {
+    taken: bool,
+    parked: Vec<Parked>,
+}
+
+struct Parked {
+    thread: Thread,
+    wait_ref: WaitRef,
+    /// Woken to take the turn.
+    called: bool,
+}
+
+/// The thread that waits on behalf of tasks; started with the first of them.
+#[derive(Default)]
+struct Completer {
+    awaited: VecDeque<WaitRef>,
+    thread: Option<JoinHandle<()>>,
+    idle: bool,
+    stopping: bool,
+}
+
+impl Ring {
+    fn new(in_flight_limit: u32) -> io::Result<Self> {
+        let mut builder = IoUring::builder();
+        let completion_entries = in_flight_limit.next_power_of_two().max(2);
+        let submission_entries = SUBMISSION_ENTRIES.min(completion_entries);
+        builder.setup_cqsize(completion_entries);
+        let uring: IoUring = builder.build(submission_entries)?;
+        if uring.params().cq_entries() < in_flight_limit {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the kernel made the completion queue smaller than asked for",
+            ));
+        }
+        let mut probe = Probe::new();
+        uring.submitter().register_probe(&mut probe)?;
+        let needed = [
+            opcode::Nop::CODE,
+            opcode::Read::CODE,
+            opcode::Write::CODE,
+            opcode::Readv::CODE,
+            opcode::Writev::CODE,
+            opcode::Fsync::CODE,
+        ];
+        let complete = uring.params().is_feature_nodrop()
+            && uring.params().is_feature_submit_stable()
+            && uring.params().is_feature_rw_cur_pos();
+        if !complete || needed.into_iter().any(|code| !probe.is_supported(code)) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the kernel is too old",
+            ));
+        }
+        let mut ring = Ring {
+            uring,
+            submission: Mutex::new(()),
+            turn: Mutex::default(),
+            completer: Mutex::default(),
+            completer_work: Condvar::new(),
+        };
+        ring.try_out()?;
+        Ok(ring)
+    }
+
+    /// A no-op there and back: a seccomp profile may forbid the one system
+    /// call and allow the other.
+    fn try_out(&mut self) -> io::Result<()> {
+        // SAFETY: a no-op names no memory.
+        let pushed = unsafe { self.uring.submission().push(&opcode::Nop::new().build()) };
+        pushed.map_err(io::Error::other)?;
+        self.uring.submit_and_wait(1)?;
+        match self.uring.completion().next() {
+            Some(entry) if entry.result() == 0 => Ok(()),
+            other => Err(io::Error::other(format!("a no-op came back as {other:?}"))),
+        }
+    }
+
+    /// Hands requests to the kernel, in as few system calls as the submission
+    /// queue allows.
+    fn submit(&self, requests: impl Iterator<Item = IoRequest>) {
+        let guard = lock(&self.submission);
+        for request in requests {
+            let entry = entry_for(&request).user_data(request.into_token());
+            // SAFETY: the submission lock is held, so this is the only view of
+            // the queue.
+            let mut queue = unsafe { self.uring.submission_shared() };
+            if queue.is_full() {
+                drop(queue);
+                self.enter_submissions();
+                // SAFETY: as above; the view before is gone.
+                queue = unsafe { self.uring.submission_shared() };
+            }
+            // SAFETY: the entry names memory and a file that stay in place
+            // until the request made from its token is completed.
+            let pushed = unsafe { queue.push(&entry) };
+            assert!(pushed.is_ok(), "the kernel left the submission queue full");
+        }
+        self.enter_submissions();
+        drop(guard);
+    }
+
+    /// Makes the kernel take everything in the submission queue; the
+    /// submission lock is held.
+    fn enter_submissions(&self) {
+        loop {
+            // SAFETY: the submission lock is held by the caller, so this is
+            // the only view of the queue.
+            let queue = unsafe { self.uring.submission_shared() };
+            if queue.is_empty() {
+                return;
+            }
+            drop(queue);
+            match self.uring.submit() {
+                Ok(_) => {}
+                // Short of memory for the moment; what is in flight frees some.
+                Err(error) if is_transient(&error) => thread::yield_now(),
+                Err(error) => panic!("io_uring refused a submission: {error}"),
+            }
+        }
+    }
+
+    /// Returns when the I/O is complete.
+    fn wait(&self, io: &InFlight<'_>) {
+        while !io.is_complete() {
+            if self.take_turn(io) {
+                self.use_turn(io);
+            } else {
+                io.park_until(|| self.is_called());
+                self.unregister();
+            }
+        }
+        self.pass_turn(&mut lock(&self.turn), io.completions());
+    }
+
+    /// Takes the turn if that helps `io`; else registers this thread as parked.
+    fn take_turn(&self, io: &InFlight<'_>) -> bool {
+        let mut turn = lock(&self.turn);
+        if !turn.taken && io.is_submitted() {
+            turn.taken = true;
+            return true;
+        }
+        let thread = thread::current();
+        turn.parked.push(Parked {
+            thread,
+            wait_ref: io.wait_ref(),
+            called: false,
+        });
+        self.pass_turn(&mut turn, io.completions());
+        false
+    }
+
+    fn is_called(&self) -> bool {
+        let id = thread::current().id();
+        lock(&self.turn)
+            .parked
+            .iter()
+            .any(|parked| parked.called && parked.thread.id() == id)
+    }
+
+    fn unregister(&self) {
+        let id = thread::current().id();
+        lock(&self.turn)
+            .parked
+            .retain(|parked| parked.thread.id() != id);
+    }
+
+    /// Rule 4: if nobody has the turn, calls a parked thread that can use it.
+    fn pass_turn(&self, turn: &mut Turn, completions: &Completions) {
+        if turn.taken || turn.parked.iter().any(|parked| parked.called) {
+            return;
+        }
+        let usable = |parked: &&mut Parked| completions.in_flight(parked.wait_ref).is_submitted();
+        if let Some(parked) = turn.parked.iter_mut().find(usable) {
+            parked.called = true;
+            parked.thread.unpark();
+        }
+    }
+
+    /// Reaps completions, gives up the turn, and finishes what was reaped.
+    fn use_turn(&self, io: &InFlight<'_>) {
+        let completions = io.completions();
+        let mut reaped: [Option<ReapedIo>; REAP_BATCH] = [const { None }; REAP_BATCH];
+        loop {
+            let count = self.pop(completions, &mut reaped);
+            // Rule 1: popped by an earlier turn, `io` would not be `Submitted`.
+            if count > 0 || !io.is_submitted() {
+                break;
+            }
+            self.block_for_completion();
+        }
+        {
+            let mut turn = lock(&self.turn);
+            turn.taken = false;
+            self.pass_turn(&mut turn, completions);
+        }
+        for reaped in reaped.into_iter().flatten() {
+            if let Some(remainder) = reaped.finish(completions) {
+                self.submit(std::iter::once(remainder));
+            }
+        }
+    }
+
+    /// Pops completions; the turn is held.
+    fn pop(&self, completions: &Completions, reaped: &mut [Option<ReapedIo>]) -> usize {
+        // SAFETY: only the thread that has the turn looks at the queue.
+        let mut queue = unsafe { self.uring.completion_shared() };
+        let mut count = 0;
+        for place in reaped {
+            let Some(entry) = queue.next() else { break };
+            // SAFETY: the kernel returns each token once, and only tokens
+            // that `submit` made.
+            let request = unsafe { completions.from_token(entry.user_data()) };
+            *place = Some(completions.reap(request, entry.result()));
+            count += 1;
+        }
+        count
+    }
+
+    /// Blocks in the kernel until the completion queue has an entry; the turn
+    /// is held.
+    fn block_for_completion(&self) {
+        // SAFETY: no signal mask is passed.
+        let entered = unsafe {
+            self.uring
+                .submitter()
+                .enter::<libc::sigset_t>(0, 1, EnterFlags::GETEVENTS.bits(), None)
+        };
+        match entered {
+            Ok(_) => {}
+            Err(error) if is_transient(&error) => {}
+            Err(error) => panic!("io_uring refused to wait: {error}"),
+        }
+    }
+
+    /// Has the completer wait for an I/O.
+    fn drive(self: &Arc<Self>, wait_ref: WaitRef, completions: &Completions) {
+        let mut completer = lock(&self.completer);
+        completer.awaited.push_back(wait_ref);
+        if completer.thread.is_none() && !completer.stopping {
+            let (ring, completions) = (Arc::clone(self), completions.clone());
+            let spawned = thread::Builder::new()
+                .name("io completer".to_owned())
+                .spawn(move || ring.complete_for_tasks(&completions));
+            match spawned {
+                Ok(thread) => completer.thread = Some(thread),
+                Err(error) => tracing::error!(%error, "could not start an I/O completer"),
+            }
+        }
+        if completer.idle {
+            self.completer_work.notify_one();
+        }
+    }
+
+    /// The completer's life.
+    fn complete_for_tasks(&self, completions: &Completions) {
+        let mut completer = lock(&self.completer);
+        loop {
+            if let Some(wait_ref) = completer.awaited.pop_front() {
+                drop(completer);
+                self.wait(&completions.in_flight(wait_ref));
+                completer = lock(&self.completer);
+            } else if completer.stopping {
+                return;
+            } else {
+                completer.idle = true;
+                completer = self
+                    .completer_work
+                    .wait(completer)
+                    .unwrap_or_else(PoisonError::into_inner);
+                completer.idle = false;
+            }
+        }
+    }
+
+    fn stop_completer(&self) {
+        let thread = {
+            let mut completer = lock(&self.completer);
+            completer.stopping = true;
+            completer.thread.take()
+        };
+        self.completer_work.notify_all();
+        if let Some(thread) = thread
+            && thread.thread().id() != thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("an I/O completer ended by a panic");
+        }
+    }
+}
+
+/// Whether a system call on a ring is worth repeating.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)
+    )
+}
+
+/// The kernel's form of a request.
+fn entry_for(request: &IoRequest) -> squeue::Entry {
+    let Some(file) = request.file() else {
+        return opcode::Nop::new().build();
+    };
+    // An external file has no descriptor; the kernel answers EBADF to -1.
+    let fd = Fd(file
+        .descriptor()
+        .map_or(-1, |descriptor| descriptor.as_raw_fd()));
+    // A pipe has no offsets: the kernel takes -1 for the current position.
+    let offset = if file.is_seekable() {
+        request.offset()
+    } else {
+        u64::MAX
+    };
+    let pieces = request.memory();
+    let iovec = pieces.as_ptr().cast::<libc::iovec>();
+    let count = pieces.len() as u32;
+    match (request.op(), pieces) {
+        (Op::Nop, _) => opcode::Nop::new().build(),
+        (Op::Readv, [piece]) => {
+            let entry = opcode::Read::new(fd, piece.ptr(), piece.len() as u32).offset(offset);
+            with_async(entry.build(), request)
+        }
+        (Op::Readv, _) => with_async(
+            opcode::Readv::new(fd, iovec, count).offset(offset).build(),
+            request,
+        ),
+        (Op::Writev, [piece]) => opcode::Write::new(fd, piece.ptr(), piece.len() as u32)
+            .offset(offset)
+            .build(),
+        (Op::Writev, _) => opcode::Writev::new(fd, iovec, count).offset(offset).build(),
+        (Op::Fsync, _) => opcode::Fsync::new(fd).build(),
+        (Op::Fdatasync, _) => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
+    }
+}
+
+fn with_async(entry: squeue::Entry, request: &IoRequest) -> squeue::Entry {
+    let buffered = request.file().is_some_and(|file| file.direct().is_none());
+    if buffered && request.length_bytes() >= ASYNC_READ_BYTES {
+        entry.flags(squeue::Flags::ASYNC)
+    } else {
+        entry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_few_and_hold_every_handle() {
+        for (issuers, handles) in [(1, 1), (3, 64), (128, 64), (1000, 1024), (65_536, 1024)] {
+            let config = RingConfig::for_load(issuers, handles);
+            assert!(
+                config.in_flight_limit <= COMPLETION_ENTRIES_LIMIT,
+                "{config:?}"
+            );
+            assert!(
+                config.rings * config.in_flight_limit >= issuers * handles,
+                "{config:?}"
+            );
+        }
+        assert_eq!(
+            RingConfig::for_load(128, 64),
+            RingConfig {
+                rings: 4,
+                in_flight_limit: 2048
+            }
+        );
+        assert_eq!(RingConfig::for_load(1, 64).rings, 1);
+    }
+}

@@ -1,0 +1,58 @@
+//! Methods: the ways to execute I/Os. One trait, one file each.
+//!
+//! - [`sync`]: the submitting thread makes the system call itself
+//! - [`worker`]: a pool of threads makes it
+//! - [`io_uring`]: the kernel does it, through a few shared rings
+//! - [`choose`]: which of them to use, and what to fall back to
+
+pub(crate) mod choose;
+pub(crate) mod io_uring;
+pub(crate) mod sync;
+pub(crate) mod worker;
+
+use crate::request::{Completions, InFlight, RequestBatch};
+
+/// Executes I/Os. Implementable from outside: a simulator completes I/Os in
+/// an order of its own with nothing but this trait.
+///
+/// Calls come from many threads at once. While a method holds an
+/// [`crate::IoRequest`], the I/O's file and memory stay in place; the request
+/// ends in [`Completions::complete`], which may hand back a remainder for the
+/// same method to execute.
+pub trait Method: Send + Sync {
+    /// The value of `io_method` that names it.
+    fn name(&self) -> &'static str;
+
+    /// Called once, before anything is submitted. `completions` is for threads
+    /// of the method's own.
+    fn start(&self, completions: &Completions) {
+        let _ = completions;
+    }
+
+    /// Takes every request of the batch. Requests may be executed, and
+    /// complete, in any order.
+    fn submit(&self, batch: &mut RequestBatch, completions: &Completions);
+
+    /// Blocks until progress was made on `io`, best until it is complete;
+    /// returning early is allowed. Whatever it takes to complete the I/O, the
+    /// calling thread must be able to do it (A6): no waiter may depend on
+    /// another thread that could be blocked outside the AIO core.
+    fn wait(&self, io: &InFlight<'_>);
+
+    /// Somebody awaits `io` without a thread to call [`Self::wait`] from. A
+    /// method whose I/Os complete only when a thread waits arranges for one;
+    /// the call itself must not block.
+    fn drive(&self, io: &InFlight<'_>) {
+        let _ = io;
+    }
+
+    /// The ring that carries an issuer's I/Os, for `pg_stat_aios`.
+    fn ring_of(&self, issuer: u32) -> Option<u32> {
+        let _ = issuer;
+        None
+    }
+
+    /// Ends the method's threads. No I/O is in flight; one that comes later
+    /// must still be executed, if slowly.
+    fn shutdown(&self) {}
+}

@@ -1,0 +1,68 @@
+//! Executing one request by system calls, for the methods that have threads
+//! to do so.
+#![expect(unsafe_code, reason = "vectored I/O on memory named by address")]
+
+use std::os::fd::AsRawFd;
+
+use crate::operation::Op;
+use crate::request::IoRequest;
+
+/// Executes requests on the calling thread. A seam of its own, so that faults
+/// can be injected under the methods `sync` and `worker`.
+pub trait Executor: Send + Sync {
+    /// Makes one attempt: the number of bytes moved, or a negated errno.
+    fn execute(&self, request: &IoRequest) -> i32;
+}
+
+/// The operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemCalls;
+
+impl Executor for SystemCalls {
+    fn execute(&self, request: &IoRequest) -> i32 {
+        if request.op() == Op::Nop {
+            return 0;
+        }
+        let Some(descriptor) = request.file().and_then(|file| file.descriptor()) else {
+            return -libc::EBADF;
+        };
+        let seekable = request.file().is_some_and(|file| file.is_seekable());
+        let fd = descriptor.as_raw_fd();
+        // A pipe has no offsets: -1 stands for the current position.
+        let offset = if seekable {
+            request.offset() as libc::off_t
+        } else {
+            -1
+        };
+        let pieces = request.memory();
+        let iovec = pieces.as_ptr().cast::<libc::iovec>();
+        let count = pieces.len() as libc::c_int;
+        let moved = match request.op() {
+            // SAFETY: `IoMemory` is a transparent iovec, and the request
+            // vouches for list and memory while it exists.
+            Op::Readv if seekable => unsafe { libc::preadv(fd, iovec, count, offset) },
+            // SAFETY: as above.
+            Op::Readv => unsafe { libc::readv(fd, iovec, count) },
+            // SAFETY: as above; the memory is only read.
+            Op::Writev if seekable => unsafe { libc::pwritev(fd, iovec, count, offset) },
+            // SAFETY: as above.
+            Op::Writev => unsafe { libc::writev(fd, iovec, count) },
+            Op::Fsync => return errno_of(rustix::fs::fsync(descriptor)),
+            Op::Fdatasync => return errno_of(rustix::fs::fdatasync(descriptor)),
+            Op::Nop => 0,
+        };
+        if moved < 0 {
+            let error = std::io::Error::last_os_error();
+            return -error.raw_os_error().unwrap_or(libc::EIO);
+        }
+        // One I/O moves less than 2 GiB, see `MAX_IO_BYTES`.
+        moved as i32
+    }
+}
+
+fn errno_of(result: rustix::io::Result<()>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(errno) => -errno.raw_os_error(),
+    }
+}
