@@ -594,6 +594,44 @@ copy_to("binary-empty", [], options=[BINARY])
 copy_to("text-empty", [])
 copy_to("csv-empty-header", [], options=[CSV, ("header", "none")])
 
+# ---- every type: rows out of PostgreSQL and in again, and values refused ----
+TYPES = [
+    ("bool", ["true", "false"], ["maybe"]),
+    ("int2", ["-32768", "32767", "0"], ["32768", "1.5"]),
+    ("int4", ["-2147483648", "2147483647"], ["0x", "2147483648"]),
+    ("int8", ["-9223372036854775808", "9223372036854775807"], ["9223372036854775808"]),
+    ("float4", ["1.5", "-0", "NaN", "Infinity", "1e-45", "3.4028235e38"], ["1e50", "x"]),
+    ("float8", ["0.1", "1e300", "-Infinity", "4.9e-324"], ["1e500", ""]),
+    ("numeric", ["0", "-12345.67890", "1e20", "NaN", "0.00000001"], ["1.2.3"]),
+    ("numeric(15,2)", ["123.456", "-0.005", "9999999999999.99"], ["1e14"]),
+    ("text", ["", "a b", "é"], []),
+    ("varchar(5)", ["abcde", "abc     "], ["abcdef"]),
+    ("char(5)", ["abc", ""], ["abcdef"]),
+    ("bytea", ["\\x00ff5c", "a\\\\b", ""], ["\\xabc", "\\x0g"]),
+    ("date", ["2000-01-01", "infinity", "0044-03-15 BC", "5874897-12-31"],
+     ["2001-02-29", "x", "2001-13-01"]),
+    ("timestamp", ["2000-01-01 00:00:00", "1999-12-31 23:59:59.999999", "-infinity"],
+     ["2000-01-01 25:00:00", "nonsense"]),
+    ("timestamptz", ["2000-01-01 00:00:00+00", "2024-02-29 12:34:56.789+05:30", "infinity"],
+     ["2000-01-01 00:00:00 Nowhere/Zone"]),
+    ("uuid", ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"], ["a0eebc99", ""]),
+]
+for type_name, good, bad in TYPES:
+    table = "a %s, b %s" % (type_name, type_name)
+    rows = [(value, value) for value in good] + [(None, good[0])]
+    for format_options in ([TEXT], [CSV], [BINARY]):
+        name = "type-%s-%s" % (type_name, format_options[0][2])
+        copy_to(name, rows, table, format_options)
+        out = io.BytesIO()
+        cursor.copy_expert(statement("t", (), "to", format_options)[0], out)
+        copy_from(name, out.getvalue(), table, format_options)
+    for number, value in enumerate(bad):
+        name = "type-%s-bad-%d" % (type_name, number)
+        copy_from(name, "\n".join([good[0] + ";" + good[0], good[0] + ";" + value]),
+                  table, [CSV, s("delimiter", ";")])
+    for number, value in enumerate([b"", b"\x01", b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\xff"]):
+        binary("type-%s-%d" % (type_name, number), HEADER + brow(None, value) + END, table)
+
 # ---- random input: short lines of special characters ----
 random.seed(18)
 

@@ -1,7 +1,9 @@
 //! A sink that keeps rows, and what the tests say about columns.
 
 use trunkline_copy::{CopyColumn, CopyError, CopyNotice, RowSink};
-use trunkline_types::{ColumnType, InputStyle, TypeError, input_text, oids, output_text};
+use trunkline_types::{
+    ColumnType, InputStyle, TypeError, input_text, output_text, type_by_sql_name, typmod_in,
+};
 
 /// A datum's payload or null.
 pub type Cell = Option<Vec<u8>>;
@@ -116,19 +118,22 @@ fn identifier(text: &str) -> (String, &str) {
 }
 
 fn column_type(name: &str) -> ColumnType {
-    let (name, typmod) = match name.split_once('(') {
-        Some((name, length)) => (
+    let (name, modifiers) = match name.split_once('(') {
+        Some((name, modifiers)) => (
             name,
-            4 + length.trim_end_matches(')').parse::<i32>().unwrap(),
+            modifiers
+                .trim_end_matches(')')
+                .split(',')
+                .map(|modifier| modifier.parse().unwrap())
+                .collect(),
         ),
-        None => (name, -1),
+        None => (name, Vec::new()),
     };
-    let oid = match name {
-        "int4" => oids::INT4,
-        "text" => oids::TEXT,
-        "varchar" => oids::VARCHAR,
-        "char" => oids::BPCHAR,
-        _ => panic!("no type {name}"),
+    let oid = type_by_sql_name(name).unwrap().oid;
+    let typmod = if modifiers.is_empty() {
+        -1
+    } else {
+        typmod_in(oid, &modifiers).unwrap()
     };
     ColumnType::new(oid, typmod).unwrap()
 }
