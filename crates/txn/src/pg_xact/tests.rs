@@ -24,8 +24,12 @@ fn postgres_ends() -> impl Iterator<Item = (Xid, XactStatus)> {
 }
 
 fn open(directory: &Path, buffers: usize) -> PgXact {
+    open_with(MethodKind::Sync, directory, buffers)
+}
+
+fn open_with(method: MethodKind, directory: &Path, buffers: usize) -> PgXact {
     let config = AioConfig {
-        method: Some(MethodKind::Sync),
+        method: Some(method),
         ..AioConfig::default()
     };
     let aio = Aio::start(config).unwrap();
@@ -78,6 +82,10 @@ fn records_what_postgresql_would() {
 /// More pages than buffers, over two segments, written by eviction and flush, read by another.
 #[test]
 fn pages_outlive_their_buffers_and_the_process() {
+    MethodKind::ALL.into_iter().for_each(write_and_read_back);
+}
+
+fn write_and_read_back(method: MethodKind) {
     let (_root, directory) = pg_xact_dir();
     let first = XACTS_PER_PAGE * 30;
     let status_of = |page: u32, n: u32| match (page + n) % 3 {
@@ -95,7 +103,7 @@ fn pages_outlive_their_buffers_and_the_process() {
             })
         })
         .collect();
-    let log = open(&directory, 2);
+    let log = open_with(method, &directory, 2);
     for page in 0..6 {
         log.extend(Xid(first + page * XACTS_PER_PAGE)).unwrap();
     }
@@ -112,7 +120,7 @@ fn pages_outlive_their_buffers_and_the_process() {
     drop(log);
     let lens = ["0000", "0001"].map(|name| fs::metadata(directory.join(name)).unwrap().len());
     assert_eq!(lens, [32 * 8192, 4 * 8192]);
-    let log = open(&directory, 3);
+    let log = open_with(method, &directory, 3);
     for (xid, status) in entries {
         assert_eq!(log.status(xid).unwrap(), status);
     }
