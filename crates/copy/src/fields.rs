@@ -40,7 +40,7 @@ pub(crate) struct FieldSplitter {
     /// Whether a field that begins with the null string and then a delimiter is null: not
     /// if the null string's last backslash would take the delimiter in.
     null_ends_plainly: bool,
-    /// The places of the first fields: at most one more than there are columns.
+    /// The places of the fields, as many as there are columns at most.
     places: Vec<Place>,
     count: usize,
     unescaped: Vec<u8>,
@@ -68,6 +68,7 @@ impl FieldSplitter {
     }
 
     /// Field number `index` of `line`, which is the line last split.
+    #[inline]
     pub fn field<'a>(&'a self, line: &'a str, index: usize) -> Result<Field<'a>, CopyError> {
         match self.places.get(index) {
             None | Some(Place::Null) => Ok(Field::Null),
@@ -117,32 +118,46 @@ impl FieldSplitter {
     }
 
     /// Takes in a field whose text is at `place` and whose raw form is `raw`.
+    #[inline]
     fn add(&mut self, raw: &[u8], place: Place, columns: &[CopyColumn]) -> Result<(), CopyError> {
-        let column = columns.get(self.count);
+        let index = self.count;
         self.count += 1;
-        // Fields beyond the columns are only counted.
-        if self.places.len() > columns.len() {
+        if index < columns.len() && raw == self.null {
+            self.places.push(Place::Null);
+        } else if self.default.is_none() && index < columns.len() {
+            self.places.push(place);
+        } else {
+            return self.add_unusual(index, raw, place, columns);
+        }
+        Ok(())
+    }
+
+    /// A field when there is a DEFAULT option, or beyond the columns.
+    #[cold]
+    fn add_unusual(
+        &mut self,
+        index: usize,
+        raw: &[u8],
+        place: Place,
+        columns: &[CopyColumn],
+    ) -> Result<(), CopyError> {
+        let Some(column) = columns.get(index) else {
+            // Only counted.
             if let Place::Unescaped(range) = place {
                 self.unescaped.truncate(range.start);
             }
             return Ok(());
-        }
-        let place = if raw == self.null {
-            Place::Null
-        } else if let Some(column) = column
-            && self.is_default(raw)
-        {
-            if !column.has_default {
-                return Err(
-                    CopyError::bad_format("unexpected default marker in COPY data")
-                        .with_detail(format!("Column \"{}\" has no default value.", column.name)),
-                );
-            }
-            Place::Default
-        } else {
-            place
         };
-        self.places.push(place);
+        if !self.is_default(raw) {
+            self.places.push(place);
+        } else if column.has_default {
+            self.places.push(Place::Default);
+        } else {
+            return Err(
+                CopyError::bad_format("unexpected default marker in COPY data")
+                    .with_detail(format!("Column \"{}\" has no default value.", column.name)),
+            );
+        }
         Ok(())
     }
 
