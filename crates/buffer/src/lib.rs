@@ -1,1 +1,79 @@
-//! placeholder
+//! The buffer pool: pages in memory, and the streams that read and write them.
+//!
+//! A buffer holds one block of one fork. Whoever uses it pins it ([`PinnedBuffer`]) and takes its
+//! content lock; the bytes between are its business: this crate knows a page's header and checksum,
+//! nothing of what is stored in it. Everything that moves between a page and its file is an I/O handle
+//! (`trunkline-aio`) on blocks of a fork (`trunkline-smgr`), and whoever waits for one can complete it.
+//!
+//! ```text
+//!  heap, catalog ──▶ ReadStream / BufferPool::read ──▶ mapping: found? ── yes ──▶ PinnedBuffer
+//!                                                        │ no
+//!                    victim (ring or clock sweep; dirty ones written ahead) ──▶ mapped, read claimed
+//!                                                        │
+//!                    run of neighbours ──▶ one handle: target, callbacks, buffers ──▶ smgr ──▶ aio
+//!        any thread: completion ──▶ verify header and checksum ──▶ VALID, waiters woken, pin dropped
+//!
+//!  WriteStream, victims, write_all ──▶ content lock, checksum ──▶ one handle a run ──▶ smgr ──▶ aio
+//!        any thread: completion ──▶ clean, content lock and pin given back
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | `tag`, `mapping` | what a buffer holds, and which buffer holds it |
+//! | `descriptor` | one word of state: pins, flags, content lock; the I/O in progress |
+//! | `memory`, `frames` | the pages, and the rules for touching them |
+//! | `pinned` | pins and content locks as values |
+//! | `pool` | [`BufferPool`]: finding or reading one block, settings |
+//! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
+//! | `replacement`, `strategy` | victims: clock sweep and rings |
+//! | `extension` | making a fork longer |
+//! | `read_stream`, `write_stream` | many blocks, looking ahead |
+//! | `whole_pool` | writing all, forgetting or evicting a relation |
+//!
+//! # Lock order
+//! 1. A caller's relation lock, always before anything here.
+//! 2. Content locks. Whoever holds one may pin and lock further pages in the caller's order (heap
+//!    before visibility map, ...); only the *first* lock of a batch of writes is waited for (B4).
+//! 3. A fork's extension lock. Under it no content lock is waited for and no victim looked for.
+//! 4. A mapping partition, one at a time. Under it descriptors change, nothing is waited for.
+//! 5. The storage manager's own locks (fork size, descriptor cache), below 3; never under 4.
+//! 6. The descriptor word is no lock: its changes are single steps, and parking on it happens with
+//!    none of 3 to 5 held.
+//!
+//! Waiting for an I/O is allowed under 1 and 2, because whoever waits drives it: a completion needs
+//! none of these locks. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
+//! across a wait.
+//!
+//! Hint bits change under the exclusive content lock like everything else: a reader upgrades
+//! ([`ShareGuard::try_upgrade`]) if it is alone, and else leaves them for the next one. So no byte
+//! that somebody may be looking at ever changes, and a write in flight needs no copy.
+
+mod callbacks;
+mod descriptor;
+mod error;
+mod extension;
+mod frames;
+mod mapping;
+mod memory;
+mod pinned;
+mod pool;
+mod read_io;
+mod read_stream;
+mod replacement;
+mod stats;
+mod strategy;
+mod tag;
+mod whole_pool;
+mod write_io;
+mod write_stream;
+
+pub use error::{BufferError, PageFailure};
+pub use memory::{HugePages, HugePagesStatus};
+pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};
+pub use pool::{BufferPool, MAX_COMBINE_BLOCKS, PoolConfig};
+pub use read_stream::{ReadStream, ReadStreamFlags, ReadStreamLimits};
+pub use stats::PoolStats;
+pub use strategy::{Strategy, StrategyKind};
+pub use tag::{BufferTag, RelFork};
+pub use whole_pool::Evicted;
+pub use write_stream::WriteStream;

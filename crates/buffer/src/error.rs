@@ -1,0 +1,175 @@
+//! What can go wrong in the buffer pool, in PostgreSQL's words.
+
+use std::io;
+use trunkline_aio::AioError;
+use trunkline_pgformat::{BLCKSZ, BlockNumber};
+use trunkline_smgr::{SmgrError, file_access_sqlstate, os_message};
+
+/// Why a page that was read is no page (B8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PageFailure {
+    /// The bytes are not those that were written, or were written for another block.
+    #[error("page verification failed, calculated checksum {found} but expected {expected}")]
+    Checksum {
+        /// The checksum of the bytes found.
+        found: u16,
+        /// The checksum that the page carries.
+        expected: u16,
+    },
+    /// The header makes no sense.
+    #[error("page header is not sane")]
+    Header,
+}
+
+/// An operation of the buffer pool failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BufferError {
+    /// A block's page is damaged. The page is never published; other blocks stay readable.
+    #[error("invalid page in block {block} of relation \"{path}\"")]
+    InvalidPage {
+        /// The fork's path relative to the data directory.
+        path: String,
+        /// The block.
+        block: BlockNumber,
+        /// What is wrong with it.
+        failure: PageFailure,
+    },
+    /// A read ended before the blocks wanted: the file is shorter.
+    #[error(
+        "could not read blocks {first}..{last} in file \"{path}\": read only {bytes} of {wanted} bytes"
+    )]
+    ShortRead {
+        /// The segment.
+        path: String,
+        /// First block of the read.
+        first: BlockNumber,
+        /// Last block of the read.
+        last: BlockNumber,
+        /// Bytes read.
+        bytes: u32,
+        /// Bytes wanted.
+        wanted: u32,
+    },
+    /// The system refused a read.
+    #[error(
+        "could not read blocks {first}..{last} in file \"{path}\": {}",
+        os_message(error)
+    )]
+    Read {
+        /// The segment.
+        path: String,
+        /// First block of the read.
+        first: BlockNumber,
+        /// Last block of the read.
+        last: BlockNumber,
+        /// Why.
+        error: io::Error,
+    },
+    /// The system refused a write. The buffers stay dirty.
+    #[error(
+        "could not write blocks {first}..{last} in file \"{path}\": {}",
+        os_message(error)
+    )]
+    Write {
+        /// The segment.
+        path: String,
+        /// First block of the write.
+        first: BlockNumber,
+        /// Last block of the write.
+        last: BlockNumber,
+        /// Why.
+        error: io::Error,
+    },
+    /// A fork is extended into a block that is in use (PostgreSQL blames buggy kernels).
+    #[error("unexpected data beyond EOF in block {block} of relation \"{path}\"")]
+    DataBeyondEnd {
+        /// The fork's path.
+        path: String,
+        /// The block.
+        block: BlockNumber,
+    },
+    /// Every buffer is pinned (B9).
+    #[error("no unpinned buffers available")]
+    NoUnpinnedBuffers,
+    /// The pool's memory could not be had.
+    #[error(
+        "could not map {bytes} bytes of memory for shared buffers: {}",
+        os_message(error)
+    )]
+    MapMemory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Why.
+        error: io::Error,
+    },
+    /// A size of the pool's configuration is outside its range.
+    #[error("{value} is outside the valid range for parameter \"{name}\" ({low} .. {high})")]
+    SettingOutOfRange {
+        /// Name of the setting.
+        name: &'static str,
+        /// The value given.
+        value: u64,
+        /// The smallest valid value.
+        low: u64,
+        /// The largest valid value.
+        high: u64,
+    },
+    /// A file could not be opened, extended, ...
+    #[error(transparent)]
+    Smgr(#[from] SmgrError),
+    /// No I/O could be started at all.
+    #[error(transparent)]
+    Aio(#[from] AioError),
+}
+
+impl BufferError {
+    /// PostgreSQL's SQLSTATE for it.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            BufferError::InvalidPage { .. } | BufferError::ShortRead { .. } => "XX001",
+            BufferError::Read { error, .. } | BufferError::Write { error, .. } => {
+                file_access_sqlstate(error)
+            }
+            BufferError::DataBeyondEnd { .. } => "XX000",
+            BufferError::NoUnpinnedBuffers | BufferError::Aio(_) => "53000",
+            BufferError::MapMemory { .. } => "53200",
+            BufferError::SettingOutOfRange { .. } => "22023",
+            BufferError::Smgr(error) => error.sqlstate(),
+        }
+    }
+
+    /// The DETAIL line, if there is one.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            BufferError::InvalidPage { failure, .. } => Some(failure.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The HINT line, if there is one.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            BufferError::Write { error, .. } if error.kind() == io::ErrorKind::StorageFull => {
+                Some("Check free disk space.")
+            }
+            BufferError::Smgr(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn short_read(
+        path: String,
+        first: BlockNumber,
+        blocks: u32,
+        bytes: u32,
+    ) -> BufferError {
+        let wanted = blocks * BLCKSZ as u32;
+        BufferError::ShortRead {
+            path,
+            first,
+            last: first + blocks - 1,
+            bytes,
+            wanted,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Starting I/O on blocks: from a block number to a file and an offset.
+#![expect(
+    unsafe_code,
+    reason = "starts I/O on memory that the caller vouches for"
+)]
+
+use crate::error::SmgrError;
+use crate::manager::{Smgr, segment_remaining};
+use crate::sync_requests::SyncRequests;
+use std::fmt;
+use std::sync::Arc;
+use trunkline_aio::{IoHandle, IoMemory, IoResult, IoView, SharedCallbacks, WaitRef};
+use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, RelFileLocator};
+
+/// Notes, when a write of a segment has completed, that the segment needs a sync. Before the layer
+/// above learns of the completion: who sees a buffer clean must find the request.
+pub(crate) struct WriteNoted {
+    requests: Arc<SyncRequests>,
+}
+
+impl WriteNoted {
+    pub(crate) fn new(requests: Arc<SyncRequests>) -> WriteNoted {
+        WriteNoted { requests }
+    }
+}
+
+impl SharedCallbacks for WriteNoted {
+    fn name(&self) -> &'static str {
+        "smgr_writev"
+    }
+
+    fn complete(&self, io: &IoView<'_>, prior: IoResult) -> IoResult {
+        // A failed write may have changed a part of the file, too.
+        self.requests.note(io.callback_data());
+        prior
+    }
+
+    fn describe(&self, io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        let (rel, fork, block) = crate::tag::decode_relation_tag(&io.target());
+        let blocks = u64::from(io.length_bytes()) / BLCKSZ as u64;
+        write!(
+            out,
+            "blocks {block}..{} in file \"{}\"",
+            u64::from(block) + blocks.saturating_sub(1),
+            rel.path(fork)
+        )
+    }
+}
+
+impl Smgr {
+    /// Starts a read of the blocks from `block` on into `memory`, all within one segment. The handle
+    /// comes with its target and the callbacks of the layers above; it is given back on an error.
+    /// A read past the end of the fork is a partial one.
+    ///
+    /// # Safety
+    /// As for [`IoHandle::start_readv`]: the memory stays where it is, and nobody else touches it,
+    /// until the I/O is complete.
+    pub unsafe fn start_readv(
+        &self,
+        handle: IoHandle<'_>,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+        block: BlockNumber,
+        memory: &[IoMemory],
+    ) -> Result<WaitRef, SmgrError> {
+        check_range(block, memory);
+        let (_, file, offset) = self.place(rel, fork, block)?;
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { handle.start_readv(&file, offset, memory) })
+    }
+
+    /// Starts a write of the blocks from `block` on from `memory`, all within one segment, and notes
+    /// the sync that it needs when it completes. The handle as for [`Smgr::start_readv`].
+    ///
+    /// # Safety
+    /// As for [`IoHandle::start_writev`]: the memory stays where it is, and nobody changes it, until
+    /// the I/O is complete.
+    pub unsafe fn start_writev(
+        &self,
+        mut handle: IoHandle<'_>,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+        block: BlockNumber,
+        memory: &[IoMemory],
+    ) -> Result<WaitRef, SmgrError> {
+        check_range(block, memory);
+        let (key, file, offset) = self.place(rel, fork, block)?;
+        handle.callback(self.write_noted, self.requests.slot(key));
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { handle.start_writev(&file, offset, memory) })
+    }
+}
+
+fn check_range(block: BlockNumber, memory: &[IoMemory]) {
+    let bytes: usize = memory.iter().map(IoMemory::len).sum();
+    assert!(
+        bytes > 0
+            && bytes.is_multiple_of(BLCKSZ)
+            && bytes / BLCKSZ <= segment_remaining(block) as usize,
+        "an I/O of {bytes} bytes at block {block} is not of whole blocks of one segment"
+    );
+}
