@@ -1,0 +1,144 @@
+//! A9: the same references as futures, usable from tokio.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use trunkline_aio::{AioConfig, AlignedBuf};
+
+use crate::support::{GateMethod, for_each_method, pipe, small, start_with};
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), future)
+            .await
+            .expect("a wait did not end")
+    })
+}
+
+#[test]
+fn io_completes_when_only_tasks_wait() {
+    for_each_method(&small(), |aio| {
+        let mut contexts: Vec<_> = (0..4).map(|owner| aio.issuer(owner).unwrap()).collect();
+        for _ in 0..20 {
+            let references: Vec<_> = contexts
+                .iter_mut()
+                .map(|context| {
+                    let reference = context.acquire().unwrap().start_nop();
+                    context.submit();
+                    reference
+                })
+                .collect();
+            block_on(async {
+                for reference in references {
+                    aio.wait_async(reference).await;
+                    assert!(aio.is_complete(reference));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_task_that_came_before_the_submission_is_woken() {
+    for_each_method(&small(), |aio| {
+        let mut context = aio.issuer(1).unwrap();
+        let reference = context.acquire().unwrap().start_nop();
+        let mut future = pin!(aio.wait_async(reference));
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert_eq!(future.as_mut().poll(&mut nobody), Poll::Pending);
+        block_on(async {
+            let submit = async { context.submit() };
+            tokio::join!(future, submit);
+        });
+    });
+}
+
+#[test]
+fn dropping_a_future_cancels_nothing() {
+    for_each_method(&small(), |aio| {
+        if aio.method_name() == "sync" {
+            return;
+        }
+        let (reader, writer) = pipe();
+        let mut context = aio.issuer(1).unwrap();
+        let read = context
+            .read_raw(&reader, AlignedBuf::zeroed(4), 0, 4)
+            .unwrap();
+        context.submit();
+        {
+            let mut future = pin!(aio.wait_async(read.wait_ref()));
+            let mut nobody = Context::from_waker(Waker::noop());
+            assert_eq!(future.as_mut().poll(&mut nobody), Poll::Pending);
+        }
+        rustix::io::write(writer.descriptor().unwrap(), b"late").unwrap();
+        let (buffer, result) = block_on(read.wait_async(&mut context));
+        assert_eq!(result.unwrap(), 4);
+        assert_eq!(&buffer[..], b"late");
+    });
+}
+
+#[test]
+fn acquiring_awaits_a_handle_instead_of_blocking() {
+    let gate = Arc::new(GateMethod::default());
+    let aio = start_with(
+        &AioConfig {
+            io_max_concurrency: 2,
+            ..small()
+        },
+        gate.clone(),
+    );
+    let mut context = aio.issuer(1).unwrap();
+    for _ in 0..2 {
+        context.acquire().unwrap().start_nop();
+    }
+    {
+        let mut acquire = pin!(context.acquire_async());
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(acquire.as_mut().poll(&mut nobody).is_pending());
+        assert_eq!(gate.held(), 2);
+        gate.complete_first();
+        match acquire.as_mut().poll(&mut nobody) {
+            Poll::Ready(handle) => handle.unwrap().release(),
+            Poll::Pending => panic!("a handle is free"),
+        }
+    }
+    gate.open();
+    for_each_method(&small(), |aio| {
+        let mut context = aio.issuer(1).unwrap();
+        block_on(async {
+            for _ in 0..50 {
+                context.acquire_async().await.unwrap().start_nop();
+            }
+            let last = context.acquire_async().await.unwrap().start_nop();
+            context.wait_async(last).await;
+        });
+    });
+}
+
+#[test]
+fn tasks_on_several_threads_wait_for_the_same_io() {
+    for_each_method(&small(), |aio| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .build()
+            .unwrap();
+        let mut context = aio.issuer(1).unwrap();
+        for _ in 0..20 {
+            let reference = context.acquire().unwrap().start_nop();
+            let tasks: Vec<_> = (0..4)
+                .map(|_| runtime.spawn(aio.wait_async(reference)))
+                .collect();
+            context.submit();
+            for task in tasks {
+                runtime.block_on(task).unwrap();
+            }
+        }
+    });
+}

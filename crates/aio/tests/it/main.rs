@@ -1,0 +1,16 @@
+//! The contract of the AIO core, through its public API. What does not name a
+//! method runs over all of them.
+
+mod support;
+
+mod async_waits;
+mod callbacks;
+mod close_safety;
+mod deadlock;
+mod fall_back;
+mod life_cycle;
+mod raw_files;
+mod short_transfers;
+mod statistics;
+mod stress;
+mod worker_pool;
