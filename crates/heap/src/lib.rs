@@ -1,1 +1,39 @@
-//! placeholder
+//! The heap: PostgreSQL's table access method over the buffer pool.
+//!
+//! What this crate knows: which tuples of a page a snapshot sees, how tuples get onto pages and are
+//! marked deleted, and which pages everybody sees whole (the visibility map). What it does not know:
+//! columns (a tuple is its header and bytes), names, SQL, when a transaction ends.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`visibility`] | whether a snapshot sees a tuple (`HeapTupleSatisfiesMVCC`) |
+//! | [`scan`] | pages ahead of their use, in ranges that several scans can share |
+//! | [`page_hints`] | what a scan leaves behind for the next: hint bits, all-visible marks |
+//! | [`bulk_insert`] | many tuples onto new pages, which stream to disk as they fill |
+//! | [`modify`] | single inserts, deletes and updates, for the catalogs |
+//! | [`visibility_map`] | the fork of all-visible and all-frozen bits |
+//!
+//! ```text
+//! ScanBlocks ──▶ ReadStream ──▶ pinned page ──▶ Visibility ──▶ visible tuples, or their number
+//! tuples ──▶ BulkInsert: extend in bulk, lock, fill ──▶ WriteStream
+//! ```
+//!
+//! # Locks
+//!
+//! At most one heap page and one visibility-map page are locked at a time, the heap page first. A
+//! scan reads a page under its share lock and never holds it while it waits for anything.
+
+mod bulk_insert;
+mod error;
+mod modify;
+mod page_hints;
+mod scan;
+mod visibility;
+mod visibility_map;
+
+pub use bulk_insert::{BulkInsert, BulkInsertOptions, TupleBatch};
+pub use error::HeapError;
+pub use modify::HeapWriter;
+pub use scan::{HeapPage, HeapScan, ScanBlocks};
+pub use visibility::tuple_is_visible;
+pub use visibility_map::VisibilityMap;
