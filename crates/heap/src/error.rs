@@ -49,6 +49,7 @@ impl HeapError {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             HeapError::Buffer(error) => error.sqlstate(),
+            HeapError::Smgr(error) => error.sqlstate(),
             HeapError::Transaction(error) => error.sqlstate(),
             HeapError::Cancelled(cancelled) => cancelled.0.sqlstate(),
             HeapError::CorruptedTuple { .. } => "XX001",
