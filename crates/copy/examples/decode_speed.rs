@@ -1,5 +1,5 @@
 //! Measures decoding into heap tuples: `cargo run --release -p trunkline-copy --example
-//! decode_speed`. Prints nanoseconds per row of four columns (int, bigint, text, bigint) and
+//! decode_speed`. Prints nanoseconds per row of four columns (int, bigint, text, timestamptz) and
 //! MB/s, the best of several runs, for each format.
 
 use std::time::Instant;
@@ -57,7 +57,7 @@ fn main() -> Result<(), CopyError> {
         ("a", oids::INT4),
         ("b", oids::INT8),
         ("c", oids::TEXT),
-        ("d", oids::INT8),
+        ("d", oids::TIMESTAMPTZ),
     ];
     let mut columns = Vec::new();
     let mut attributes = Vec::new();

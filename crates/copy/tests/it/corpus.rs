@@ -245,7 +245,7 @@ fn copy_from_answers_as_postgresql_does() {
             check("random chunks", &mut || 1 + generator.below(9));
         }
     }
-    assert!(cases.len() > 1000, "the corpus has {} cases", cases.len());
+    assert!(cases.len() > 1400, "the corpus has {} cases", cases.len());
     assert!(
         failures.is_empty(),
         "{} failures:\n{}",
