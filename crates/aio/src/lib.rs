@@ -1,5 +1,66 @@
 //! Asynchronous I/O handles: every byte that moves between memory and the
 //! database's files moves through this crate.
+//!
+//! It knows files, offsets, memory and how to wait. It does not know what a
+//! page, a relation or a WAL record is: whoever owns such an object registers
+//! [`SharedCallbacks`] for it, and names it in a [`TargetTag`].
+//!
+//! # How an I/O flows
+//! ```text
+//!  IoContext::acquire ─▶ IoHandle: target, callbacks, data ─▶ start_readv(file, offset, memory)
+//!                                                                   │ stage hooks
+//!                                                                   ▼
+//!                                                    the issuer's pending list
+//!       submit, list full, somebody waits                           │
+//!                                                                   ▼
+//!                    Method::submit(batch):  sync │ worker │ io_uring │ a simulator
+//!                                                                   │
+//!   whoever waits or works: Completions::complete ──short?──▶ the remainder, same method
+//!                                                                   │
+//!   shared callbacks, lower layer first ─▶ IoReturn ─▶ waiters ─▶ local callback, on the issuer
+//! ```
+//!
+//! - [`Aio`] owns all handles and the method. [`IoContext`] is an issuer: a
+//!   value that a session, a scan partition or a background worker owns.
+//! - [`WaitRef`] names an I/O, for ever and to anybody; [`Aio::wait`] drives
+//!   the I/O to completion, [`Aio::wait_async`] awaits it.
+//! - [`Method`], [`Storage`] and [`Clock`] are the seams: all are implemented
+//!   from outside by a simulator, and here for the operating system.
+//! - The `raw` target ([`IoContext::read_raw`], [`RawReader`], [`RawWriter`],
+//!   [`read_file`], [`write_file_durably`]) is this crate's own: any file, with
+//!   buffers that the I/O owns, no unsafe code needed.
+//!
+//! # Example
+//! ```
+//! use trunkline_aio::{Aio, AioConfig, AlignedBuf, OpenOptions, OsStorage, Storage};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let aio = Aio::start(AioConfig::default())?;
+//! let mut context = aio.issuer(1)?;
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("data");
+//! let file = OsStorage::new().open(&path, OpenOptions::CREATE_NEW.with_direct(true))?;
+//!
+//! // Both writes are pending until submitted, and then in flight at once.
+//! let first = context.write_raw(&file, AlignedBuf::zeroed(8192), 0, 8192)?;
+//! let second = context.write_raw(&file, AlignedBuf::zeroed(8192), 8192, 8192)?;
+//! context.submit();
+//!
+//! // Anyone may wait for them: a reference is enough.
+//! let (reference, other) = (first.wait_ref(), aio.clone());
+//! std::thread::spawn(move || other.wait(reference)).join().unwrap();
+//!
+//! let (_buffer, written) = first.wait(&mut context);
+//! assert_eq!(written?, 8192);
+//! let (_buffer, written) = second.wait(&mut context);
+//! assert_eq!(written?, 8192);
+//! context.fdatasync(&file)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The design and its hazards are in the crate's README; rules are named A0
+//! to A17, as in the contract that the README repeats.
 
 mod aio;
 mod callback;
@@ -51,3 +112,8 @@ pub use stats::{AioCounters, IoSnapshot, IssuerCounters};
 pub use storage::{DirEntry, FileKind, FileMetadata, OpenOptions, OsStorage, Storage};
 pub use system_call::{Executor, SystemCalls};
 pub use wait::{WaitFuture, WaitRef};
+
+/// Keeps the README's example compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,10 +14,12 @@ use crate::support::{
     GateMethod, for_each_method, shared_buf, small, start_read, start_with, within_limit,
 };
 
+type Calls = Arc<Mutex<Vec<String>>>;
+
 /// Notes every call, and passes the result on with the count of bytes grown.
 struct Layer {
     name: &'static str,
-    calls: Arc<Mutex<Vec<String>>>,
+    calls: Calls,
     staged: Mutex<Option<WaitRef>>,
 }
 
@@ -55,8 +57,8 @@ impl SharedCallbacks for Layer {
     }
 }
 
-fn layers(aio: &Aio) -> (Arc<Mutex<Vec<String>>>, [(CallbackId, Arc<Layer>); 2]) {
-    let calls = Arc::new(Mutex::new(Vec::new()));
+fn layers(aio: &Aio) -> (Calls, [(CallbackId, Arc<Layer>); 2]) {
+    let calls = Calls::default();
     let register = |name| {
         let calls = Arc::clone(&calls);
         let layer = Arc::new(Layer {

@@ -1,5 +1,6 @@
 //! The contract of the AIO core, through its public API. What does not name a
 //! method runs over all of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 

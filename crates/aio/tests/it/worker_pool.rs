@@ -7,13 +7,17 @@ use std::thread::{self, ThreadId};
 
 use rustix::io::Errno;
 use trunkline_aio::{
-    Aio, AioConfig, Executor, IoContext, IoRequest, IoResult, IoReturn, WorkerMethod,
+    Aio, AioConfig, Executor, IoContext, IoRequest, IoResult, IoReturn, WorkerConfig, WorkerMethod,
 };
 
 use crate::support::{small, start_with, within_limit, workers};
 
 fn start(min: u32, max: u32, queue_size: u32, executor: Arc<dyn Executor>) -> Arc<Aio> {
-    let method = WorkerMethod::new(workers(min, max, queue_size), executor).unwrap();
+    start_sized(workers(min, max, queue_size), executor)
+}
+
+fn start_sized(config: WorkerConfig, executor: Arc<dyn Executor>) -> Arc<Aio> {
+    let method = WorkerMethod::new(config, executor).unwrap();
     start_with(
         &AioConfig {
             io_max_concurrency: 16,
@@ -112,6 +116,52 @@ fn the_pool_grows_under_load_up_to_its_maximum() {
         context.wait_all();
     });
     assert_eq!(together.1.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn workers_above_the_minimum_end_when_idle() {
+    /// Counts the threads that are alive and have executed something.
+    struct Alive(&'static AtomicU32);
+    impl Drop for Alive {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, SeqCst);
+        }
+    }
+    static ALIVE: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static THREAD: Alive = {
+            ALIVE.fetch_add(1, SeqCst);
+            Alive(&ALIVE)
+        };
+    }
+    struct Together(Barrier);
+    impl Executor for Together {
+        fn execute(&self, _: &IoRequest) -> i32 {
+            THREAD.with(|_| ());
+            self.0.wait();
+            0
+        }
+    }
+    within_limit(|| {
+        let config = WorkerConfig {
+            idle_timeout_ms: 1,
+            ..workers(2, 4, 64)
+        };
+        let aio = start_sized(config, Arc::new(Together(Barrier::new(2))));
+        let mut context = aio.issuer(1).unwrap();
+        for _ in 0..16 {
+            submit_nop(&mut context);
+        }
+        context.wait_all();
+        while ALIVE.load(SeqCst) > 2 {
+            thread::yield_now();
+        }
+        // Two stay, which is what it takes to execute two more.
+        for _ in 0..2 {
+            submit_nop(&mut context);
+        }
+        context.wait_all();
+    });
 }
 
 #[test]
