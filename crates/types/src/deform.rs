@@ -4,14 +4,10 @@
 //! its header or the row's shape is an error, never a panic. PostgreSQL's counterpart is
 //! `heap_deform_tuple` (`heaptuple.c`).
 
+use trunkline_pgformat::heap_tuple::{HEAP_HASNULL, HEAP_NATTS_MASK, HEAP_TUPLE_HEADER_SIZE};
+
 use crate::error::{TypeError, sqlstate};
 use crate::tuple_desc::{AttrLayout, TupleDesc};
-
-/// Bytes of the fixed part of a tuple header.
-const HEADER_SIZE: usize = 23;
-const HAS_NULL: u8 = 0x01;
-/// Low eleven bits of `t_infomask2`: the number of columns (`HEAP_NATTS_MASK`).
-const NATTS_MASK: u16 = 0x07ff;
 
 /// A tuple that cannot be taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,21 +39,21 @@ struct Parts<'t> {
 
 #[inline]
 fn split(tuple: &[u8]) -> Result<Parts<'_>, DeformError> {
-    let Some((header, _)) = tuple.split_first_chunk::<HEADER_SIZE>() else {
+    let Some((header, _)) = tuple.split_first_chunk::<HEAP_TUPLE_HEADER_SIZE>() else {
         return Err(DeformError::Corrupted);
     };
-    let natts = usize::from(u16::from_le_bytes([header[18], header[19]]) & NATTS_MASK);
+    let natts = usize::from(u16::from_le_bytes([header[18], header[19]]) & HEAP_NATTS_MASK);
     let hoff = usize::from(header[22]);
-    if hoff < HEADER_SIZE {
+    if hoff < HEAP_TUPLE_HEADER_SIZE {
         return Err(DeformError::Corrupted);
     }
     let data = tuple.get(hoff..).ok_or(DeformError::Corrupted)?;
-    let bitmap = if header[20] & HAS_NULL != 0 {
-        let end = HEADER_SIZE + natts.div_ceil(8);
+    let bitmap = if u16::from_le_bytes([header[20], header[21]]) & HEAP_HASNULL != 0 {
+        let end = HEAP_TUPLE_HEADER_SIZE + natts.div_ceil(8);
         if end > hoff {
             return Err(DeformError::Corrupted);
         }
-        Some(&tuple[HEADER_SIZE..end])
+        Some(&tuple[HEAP_TUPLE_HEADER_SIZE..end])
     } else {
         None
     };
@@ -75,7 +71,11 @@ fn is_null(bitmap: &[u8], index: usize) -> bool {
 
 /// The value of a non-null column that starts at or after `offset`, and the offset behind it.
 #[inline]
-fn value_at(data: &[u8], attr: AttrLayout, offset: usize) -> Result<(&[u8], usize), DeformError> {
+pub(crate) fn value_at(
+    data: &[u8],
+    attr: AttrLayout,
+    offset: usize,
+) -> Result<(&[u8], usize), DeformError> {
     match attr.len {
         -1 => {
             let first = *data.get(offset).ok_or(DeformError::Corrupted)?;

@@ -40,6 +40,8 @@ pub mod sqlstate {
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
     /// `array_subscript_error`
     pub const ARRAY_SUBSCRIPT_ERROR: &str = "2202E";
+    /// `invalid_argument_for_power_function`
+    pub const INVALID_ARGUMENT_FOR_POWER_FUNCTION: &str = "2201F";
     /// `invalid_text_representation`
     pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
     /// `invalid_binary_representation`

@@ -6,27 +6,18 @@
 
 use std::sync::Arc;
 
+use trunkline_pgformat::align::max_align;
+use trunkline_pgformat::heap_tuple::{
+    HEAP_HASNULL, HEAP_HASVARWIDTH, HEAP_TUPLE_HEADER_SIZE, MAX_HEAP_TUPLE_SIZE,
+};
+use trunkline_pgformat::varlena::{SHORT_PAYLOAD_MAX, long_header, short_header};
+
 use crate::error::{TypeError, sqlstate};
 use crate::tuple_desc::{AttrLayout, TupleDesc};
 
-/// Bytes of the fixed part of a tuple header (`SizeofHeapTupleHeader`).
-const HEADER_SIZE: usize = 23;
-/// The largest tuple that fits on a page (`MaxHeapTupleSize`).
-const MAX_TUPLE_SIZE: usize = 8160;
-/// `HEAP_HASNULL` of `t_infomask`.
-const HAS_NULL: u16 = 0x0001;
-/// `HEAP_HASVARWIDTH` of `t_infomask`.
-const HAS_VARWIDTH: u16 = 0x0002;
-/// Largest payload with a one-byte varlena header (`VARATT_CAN_MAKE_SHORT`).
-const SHORT_PAYLOAD_MAX: usize = 126;
-
-const fn max_align(size: usize) -> usize {
-    (size + 7) & !7
-}
-
 /// A row that does not fit on a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("row is too big: size {size}, maximum size {MAX_TUPLE_SIZE}")]
+#[error("row is too big: size {size}, maximum size {MAX_HEAP_TUPLE_SIZE}")]
 pub struct TupleTooBig {
     /// Size of the tuple in bytes, rounded up to the alignment of tuples on a page.
     pub size: usize,
@@ -65,7 +56,7 @@ impl TupleFormer {
     pub fn begin(&mut self, desc: &TupleDesc) {
         if !Arc::ptr_eq(&self.layout, desc.layout()) {
             self.layout = Arc::clone(desc.layout());
-            self.data_start = max_align(HEADER_SIZE + self.layout.len().div_ceil(8));
+            self.data_start = max_align(HEAP_TUPLE_HEADER_SIZE + self.layout.len().div_ceil(8));
         }
         self.buf.clear();
         self.buf.resize(self.data_start, 0);
@@ -170,27 +161,27 @@ impl TupleFormer {
         let hoff = if self.has_null {
             self.data_start
         } else {
-            max_align(HEADER_SIZE)
+            max_align(HEAP_TUPLE_HEADER_SIZE)
         };
         let start = self.data_start - hoff;
         let size = max_align(self.buf.len() - start);
-        if size > MAX_TUPLE_SIZE {
+        if size > MAX_HEAP_TUPLE_SIZE {
             return Err(TupleTooBig { size });
         }
         if start > 0 {
             // The bitmap's room turned out not to be needed; part of it becomes the header.
             self.buf[start..self.data_start].fill(0);
         } else if !self.has_null {
-            self.buf[HEADER_SIZE..self.data_start].fill(0);
+            self.buf[HEAP_TUPLE_HEADER_SIZE..self.data_start].fill(0);
         }
         let mut infomask = 0;
         if self.has_null {
-            infomask |= HAS_NULL;
+            infomask |= HEAP_HASNULL;
         }
         if self.has_varwidth {
-            infomask |= HAS_VARWIDTH;
+            infomask |= HEAP_HASVARWIDTH;
         }
-        let header = &mut self.buf[start..start + HEADER_SIZE];
+        let header = &mut self.buf[start..start + HEAP_TUPLE_HEADER_SIZE];
         header[12..16].fill(0xff);
         header[18..20].copy_from_slice(&(self.layout.len() as u16).to_le_bytes());
         header[20..22].copy_from_slice(&infomask.to_le_bytes());
@@ -205,7 +196,7 @@ impl TupleFormer {
 
     #[inline]
     fn set_not_null(&mut self) {
-        self.buf[HEADER_SIZE + self.pushed / 8] |= 1 << (self.pushed % 8);
+        self.buf[HEAP_TUPLE_HEADER_SIZE + self.pushed / 8] |= 1 << (self.pushed % 8);
     }
 
     /// Zero bytes up to the column's alignment, counted from the data area's start (which is
@@ -261,17 +252,4 @@ impl TupleFormer {
         self.buf[header..header + 4].copy_from_slice(&long_header(len));
         Ok(())
     }
-}
-
-/// `SET_VARSIZE_SHORT` for little-endian machines; the length counts the header.
-#[inline]
-fn short_header(payload_len: usize) -> u8 {
-    (((payload_len + 1) as u8) << 1) | 1
-}
-
-/// `SET_VARSIZE` for little-endian machines; the length counts the header. Payloads over the
-/// format's gigabyte make a tuple that [`TupleFormer::finish`] refuses anyway.
-#[inline]
-fn long_header(payload_len: usize) -> [u8; 4] {
-    (((payload_len + 4) as u32) << 2).to_le_bytes()
 }

@@ -13,15 +13,20 @@
 //! The crate knows no page, no table and no clock: the session's settings and the transaction's
 //! start come with an [`InputStyle`].
 
+pub mod array;
+mod bytes;
 mod column_type;
 pub mod datetime;
 mod deform;
 mod error;
+mod float;
 mod form;
 pub mod integer;
+pub mod numeric;
 pub mod oids;
 pub mod string;
 mod style;
+mod system;
 mod tuple_desc;
 mod type_info;
 mod value_io;
@@ -31,13 +36,17 @@ pub use datetime::TimeZone;
 pub use deform::{DeformError, Projection, deform, deform_columns};
 pub use error::{TypeError, sqlstate};
 pub use form::{TupleFormer, TupleTooBig};
+pub use numeric::Numeric;
 pub use string::verify_utf8;
 pub use style::{
     ByteaOutput, DateOrder, DateStyle, InputStyle, OutputStyle, format_date_style, parse_date_style,
 };
+pub use system::OidAlias;
 pub use trunkline_pgformat::Oid;
-pub use tuple_desc::{Attribute, MAX_HEAP_ATTRIBUTE_NUMBER, TupleDesc};
+pub use trunkline_pgformat::heap_tuple::MAX_HEAP_ATTRIBUTE_NUMBER;
+pub use tuple_desc::{Attribute, TupleDesc};
 pub use type_info::{
     Align, TypeInfo, all_types, format_type, make_numeric_typmod, numeric_typmod, type_by_name,
     type_by_sql_name, type_info, typmod_in,
 };
+pub use value_io::{input_binary, input_text, output_binary, output_text};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use trunkline_pgformat::Oid;
+use trunkline_pgformat::heap_tuple::MAX_HEAP_ATTRIBUTE_NUMBER;
 
 use crate::error::{TypeError, sqlstate};
 use crate::type_info::{Align, type_info};
@@ -100,9 +101,6 @@ impl PartialEq for TupleDesc {
 }
 
 impl Eq for TupleDesc {}
-
-/// PostgreSQL's limit on columns in a table (`MaxHeapAttributeNumber`).
-pub const MAX_HEAP_ATTRIBUTE_NUMBER: usize = 1600;
 
 impl TupleDesc {
     /// A descriptor of these columns; they are numbered from 1.

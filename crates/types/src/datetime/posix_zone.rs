@@ -98,11 +98,10 @@ impl PosixZone {
         }
     }
 
-    pub(crate) fn offset_of_abbreviation(&self, upper: &str) -> Option<i32> {
+    pub(crate) fn period_of_abbreviation(&self, upper: &str) -> Option<&ZonePeriod> {
         std::iter::once(&self.standard)
             .chain(self.daylight.iter().map(|daylight| &daylight.period))
             .find(|period| *period.abbreviation == *upper)
-            .map(|period| period.offset_secs)
     }
 }
 
@@ -237,7 +236,7 @@ mod tests {
     #[test]
     fn daylight_saving_by_rule() {
         let zone = PosixZone::parse("FOO5BAR,M3.2.0,M11.1.0").unwrap();
-        let at = |month, day, hour| {
+        let at = |month, day, hour: i64| {
             let secs = days_from_civil(2024, month, day) * SECS_PER_DAY + hour * 3600;
             zone.period_at(secs).abbreviation.to_string()
         };

@@ -25,6 +25,15 @@ pub struct ZonePeriod {
     pub abbreviation: Arc<str>,
 }
 
+/// How a zone uses an abbreviation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AbbreviationUse {
+    /// It always meant this many seconds east; whether that is daylight saving time.
+    Always(i32, bool),
+    /// It meant different things at different times.
+    Varying,
+}
+
 /// A time zone: a name from the IANA database, a POSIX specification, or a fixed offset.
 #[derive(Clone, PartialEq)]
 pub struct TimeZone(Zone);
@@ -84,9 +93,9 @@ impl TimeZone {
     pub fn from_offset(offset_secs: i32) -> TimeZone {
         let absolute = offset_secs.unsigned_abs();
         let mut digits = format!("{:02}", absolute / 3600);
-        if absolute % 3600 != 0 {
+        if !absolute.is_multiple_of(3600) {
             digits.push_str(&format!(":{:02}", absolute / 60 % 60));
-            if absolute % 60 != 0 {
+            if !absolute.is_multiple_of(60) {
                 digits.push_str(&format!(":{:02}", absolute % 60));
             }
         }
@@ -193,7 +202,35 @@ impl TimeZone {
                 (&*period.abbreviation == upper).then_some(period.offset_secs)
             }
             Zone::Named(table) => table.offset_of_abbreviation(upper, unix_secs),
-            Zone::Posix { rules, .. } => rules.offset_of_abbreviation(upper),
+            Zone::Posix { rules, .. } => rules
+                .period_of_abbreviation(upper)
+                .map(|period| period.offset_secs),
+        }
+    }
+}
+
+impl TimeZone {
+    /// How the zone uses an abbreviation in capitals, if it ever did
+    /// (`pg_timezone_abbrev_is_known`, `localtime.c`).
+    pub(crate) fn use_of_abbreviation(&self, upper: &str) -> Option<AbbreviationUse> {
+        match &self.0 {
+            Zone::Named(table) => {
+                let mut kinds = table
+                    .kinds
+                    .iter()
+                    .filter(|kind| *kind.abbreviation == *upper);
+                let first = kinds.next()?;
+                Some(if kinds.next().is_none() {
+                    AbbreviationUse::Always(first.offset_secs, first.is_dst)
+                } else {
+                    AbbreviationUse::Varying
+                })
+            }
+            Zone::Fixed { period, .. } => (&*period.abbreviation == upper)
+                .then_some(AbbreviationUse::Always(period.offset_secs, period.is_dst)),
+            Zone::Posix { rules, .. } => rules
+                .period_of_abbreviation(upper)
+                .map(|period| AbbreviationUse::Always(period.offset_secs, period.is_dst)),
         }
     }
 }
