@@ -96,7 +96,7 @@ impl PinnedBuffer {
 
     /// [`share`](PinnedBuffer::share) if that needs no wait.
     pub fn try_share(&self) -> Option<ShareGuard<'_>> {
-        self.try_lock(LockMode::Shared).then_some(ShareGuard(self))
+        self.try_lock(LockMode::Shared).then(|| ShareGuard(self))
     }
 
     /// Locks the page for reading so that nobody else can change it or write it out.
@@ -108,7 +108,7 @@ impl PinnedBuffer {
     /// [`share_exclusive`](PinnedBuffer::share_exclusive) if that needs no wait.
     pub fn try_share_exclusive(&self) -> Option<ShareExclusiveGuard<'_>> {
         self.try_lock(LockMode::ShareExclusive)
-            .then_some(ShareExclusiveGuard(self))
+            .then(|| ShareExclusiveGuard(self))
     }
 
     /// Locks the page for changing it.
@@ -121,7 +121,7 @@ impl PinnedBuffer {
     /// not at all.
     pub fn try_exclusive(&self) -> Option<ExclusiveGuard<'_>> {
         self.try_lock(LockMode::Exclusive)
-            .then_some(ExclusiveGuard(self))
+            .then(|| ExclusiveGuard(self))
     }
 
     #[inline]

@@ -190,7 +190,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
     #[inline(never)]
     fn next_slow(&mut self, ctx: &mut IoContext) -> Result<Option<PinnedBuffer>, BufferError> {
         if self.queue.is_empty() {
-            self.look_ahead(ctx);
+            self.look_ahead(ctx, Patience::Wait);
         }
         let Some(entry) = self.queue.pop_front() else {
             return Ok(None);
@@ -198,7 +198,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
         // Whatever this block's fate: go on reading ahead first, so that the kernel works while the
         // consumer does.
         let taken = self.take(ctx, entry);
-        self.look_ahead(ctx);
+        self.look_ahead(ctx, Patience::None);
         taken.map(Some)
     }
 
@@ -289,7 +289,8 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
 
     // ---- the producer's end ----
 
-    fn look_ahead(&mut self, ctx: &mut IoContext) {
+    /// Fills the queue. With [`Patience::Wait`] the consumer has nothing else to go on with.
+    fn look_ahead(&mut self, ctx: &mut IoContext, patience: Patience) {
         while self.should_look_ahead() {
             let Some(block) = self.name_block() else {
                 break;
@@ -301,7 +302,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
                 && self.pending_blocks < segment_remaining(self.pending_first) as usize;
             if found.is_some() || !extends_run {
                 // The run ends here.
-                self.start_pending(ctx);
+                self.start_pending(ctx, patience);
                 if self.pending_blocks > 0 {
                     self.unread = Some(block);
                     break;
@@ -322,7 +323,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
                     }
                     self.pending_blocks += 1;
                     if self.pending_blocks >= self.combine_limit() {
-                        self.start_pending(ctx);
+                        self.start_pending(ctx, patience);
                     }
                 }
             }
@@ -330,7 +331,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
         let idle = self.queue.is_empty();
         let due = idle || (self.ended && self.unread.is_none());
         if self.pending_blocks > 0 && due && (idle || self.reads_ahead < self.max_reads) {
-            self.start_pending(ctx);
+            self.start_pending(ctx, patience);
         }
         ctx.submit();
     }
@@ -353,13 +354,14 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
 
     /// Pins buffers for the pending run and starts reading it. If there are not enough buffers now,
     /// what is left stays pending, unless the consumer has nothing else to wait for.
-    fn start_pending(&mut self, ctx: &mut IoContext) {
+    fn start_pending(&mut self, ctx: &mut IoContext, patience: Patience) {
         let wanted = self.pending_blocks;
         let first = self.pending_first;
         let mut buffers: Vec<PinnedBuffer> = Vec::with_capacity(wanted);
         let mut failed = None;
         while buffers.len() < wanted {
-            let needed_now = self.queue.is_empty() && buffers.is_empty();
+            let needed_now =
+                patience == Patience::Wait && self.queue.is_empty() && buffers.is_empty();
             let patience = if needed_now {
                 Patience::Wait
             } else {
