@@ -1,1 +1,56 @@
-//! placeholder
+//! The engine: the storage layers composed into a database system that can be opened, worked with
+//! through sessions, and stopped cleanly.
+//!
+//! What this crate knows: the data directory, settings, sessions with their transactions, what DDL
+//! and loads and scans do to files, buffers, locks and catalogs, and which threads blocking code
+//! runs on. What it does not know: SQL text, Arrow, the wire protocol.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`database`] | open, checkpoint, clean stop; what everybody shares |
+//! | [`session`] | the transaction block, locks, what a transaction's end sees to |
+//! | [`relations`] | names to locked relations |
+//! | [`ddl`] | CREATE, DROP and TRUNCATE |
+//! | [`load`] | rows into a table: COPY and INSERT |
+//! | [`table_scan`] | rows out of a table, in partitions |
+//! | [`prewarm`] | blocks into the pool, or only past the disk |
+//! | [`settings`] | PostgreSQL's settings |
+//! | [`data_directory`] | layout, lock file, control file |
+//! | [`init`] | a new cluster |
+//! | [`engine_threads`] | threads for blocking code |
+//!
+//! ```text
+//! Database::open ─▶ session() ─▶ begin_statement ─▶ open_relation (lock) ─▶ Load / TableScan / ddl
+//!                                      ▲                                         │
+//!                                      └── sync: commit ◀── end_statement ◀──────┘
+//! ```
+//!
+//! A session's methods block; callers in async code run them on [`EngineThreads`].
+
+pub mod data_directory;
+mod database;
+mod ddl;
+mod engine_threads;
+mod error;
+mod init;
+mod load;
+mod memory_limit;
+mod prewarm;
+mod relations;
+mod session;
+mod sessions;
+pub mod settings;
+mod table_scan;
+
+pub use database::{Database, OpenOptions, partitions};
+pub use ddl::CreateTableOutcome;
+pub use engine_threads::{EngineThreads, ThreadError};
+pub use error::{EngineError, StatementError};
+pub use init::initialise;
+pub use load::{Load, LoadColumns, LoadProgress};
+pub use memory_limit::usable_memory_bytes;
+pub use prewarm::{PrewarmMode, PrewarmRequest, prewarm};
+pub use relations::relation_tag;
+pub use session::{CommitOutcome, Session, TransactionStatus};
+pub use sessions::{SessionEntry, SessionRegistration, Sessions};
+pub use table_scan::{ScanPartition, TableScan};

@@ -114,7 +114,10 @@ impl BulkInsert {
     ) -> BulkInsert {
         BulkInsert {
             pool: Arc::clone(pool),
-            fork: RelFork { rel: locator, fork: ForkNumber::Main },
+            fork: RelFork {
+                rel: locator,
+                fork: ForkNumber::Main,
+            },
             map: VisibilityMap::new(pool, locator),
             options,
             strategy: Strategy::new(pool, StrategyKind::BulkWrite),
@@ -169,7 +172,11 @@ impl BulkInsert {
         next: &mut usize,
     ) -> Result<bool, HeapError> {
         let block = buffer.block();
-        let xmin_bits = if self.options.frozen { HEAP_XMIN_FROZEN } else { 0 };
+        let xmin_bits = if self.options.frozen {
+            HEAP_XMIN_FROZEN
+        } else {
+            0
+        };
         let mut guard = buffer.exclusive();
         guard.mark_dirty();
         let mut page = PageMut::new(&mut guard);
@@ -182,7 +189,10 @@ impl BulkInsert {
             let range = batch.range(*next);
             let size_bytes = range.len();
             if size_bytes > MAX_HEAP_TUPLE_SIZE {
-                return Err(HeapError::TooBig { size_bytes, limit_bytes: MAX_HEAP_TUPLE_SIZE });
+                return Err(HeapError::TooBig {
+                    size_bytes,
+                    limit_bytes: MAX_HEAP_TUPLE_SIZE,
+                });
             }
             let tuple = &mut batch.bytes[range];
             let corrupted = |why: String| HeapError::CorruptedTuple { block, offset, why };
@@ -212,7 +222,10 @@ impl BulkInsert {
         }
         let count = self.next_extension_pages;
         self.next_extension_pages = (count * 2).min(MAX_EXTENSION_PAGES);
-        self.fresh = self.pool.extend(io, self.fork, count, Some(&mut self.strategy))?.into();
+        self.fresh = self
+            .pool
+            .extend(io, self.fork, count, Some(&mut self.strategy))?
+            .into();
         for buffer in &self.fresh {
             let block = buffer.block();
             match self.extended.last_mut() {
@@ -230,7 +243,10 @@ impl BulkInsert {
     /// The page is full: mark what a frozen load may mark, and let it stream to disk.
     fn finish_page(&mut self, buffer: PinnedBuffer, io: &mut IoContext) -> Result<(), HeapError> {
         if self.options.frozen {
-            let visibility = PageVisibility { all_visible: true, all_frozen: true };
+            let visibility = PageVisibility {
+                all_visible: true,
+                all_frozen: true,
+            };
             self.map.set(buffer.block(), visibility, io)?;
         }
         self.write_stream.push(io, buffer)?;

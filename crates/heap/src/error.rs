@@ -71,6 +71,7 @@ impl HeapError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             HeapError::Buffer(error) => error.hint(),
+            HeapError::Smgr(error) => error.hint(),
             HeapError::Transaction(error) => error.hint(),
             _ => None,
         }

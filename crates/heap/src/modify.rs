@@ -40,7 +40,10 @@ impl<'a> HeapWriter<'a> {
         HeapWriter {
             pool,
             transactions,
-            fork: RelFork { rel: locator, fork: ForkNumber::Main },
+            fork: RelFork {
+                rel: locator,
+                fork: ForkNumber::Main,
+            },
             map: VisibilityMap::new(pool, locator),
             xid,
             command_id,
@@ -51,11 +54,7 @@ impl<'a> HeapWriter<'a> {
     ///
     /// # Errors
     /// [`HeapError::TooBig`], or the pool's.
-    pub fn insert(
-        &self,
-        tuple: &mut [u8],
-        io: &mut IoContext,
-    ) -> Result<ItemPointer, HeapError> {
+    pub fn insert(&self, tuple: &mut [u8], io: &mut IoContext) -> Result<ItemPointer, HeapError> {
         self.insert_with_bits(tuple, 0, io)
     }
 
@@ -118,7 +117,11 @@ impl<'a> HeapWriter<'a> {
         }
         let was_all_visible = page.view().is_all_visible();
         HeapTupleMut::new(tuple)
-            .map_err(|error| HeapError::CorruptedTuple { block, offset: 0, why: error.to_string() })?
+            .map_err(|error| HeapError::CorruptedTuple {
+                block,
+                offset: 0,
+                why: error.to_string(),
+            })?
             .stamp_inserted(self.xid, self.command_id, ItemPointer::INVALID, xmin_bits);
         let Some(offset) = page.add_item(tuple) else {
             return Ok(None);
@@ -177,7 +180,10 @@ impl<'a> HeapWriter<'a> {
     fn check_deletable(&self, place: ItemPointer, io: &mut IoContext) -> Result<(), HeapError> {
         let buffer = self.pool.read(io, self.fork, place.block, None)?;
         let guard = buffer.share();
-        let item = guard.page().item(place.offset).ok_or_else(|| no_tuple(place))?;
+        let item = guard
+            .page()
+            .item(place.offset)
+            .ok_or_else(|| no_tuple(place))?;
         let tuple = HeapTupleRef::new(item).map_err(|_| no_tuple(place))?;
         self.is_deletable(tuple)
     }

@@ -45,10 +45,14 @@ impl PageHints {
             let pointer = guard.page().line_pointer(offset);
             if !pointer.is_some_and(|pointer| pointer.is_normal()) {
                 // A dead pointer's row is gone for everybody; PostgreSQL leaves such pages to VACUUM.
-                all_visible &= pointer.is_none_or(|pointer| !pointer.has_storage() && pointer.word() == 0);
+                all_visible &=
+                    pointer.is_none_or(|pointer| !pointer.has_storage() && pointer.word() == 0);
                 continue;
             }
-            let Some(tuple) = guard.page().item(offset).and_then(|item| HeapTupleRef::new(item).ok())
+            let Some(tuple) = guard
+                .page()
+                .item(offset)
+                .and_then(|item| HeapTupleRef::new(item).ok())
             else {
                 return Ok(());
             };
@@ -74,7 +78,14 @@ impl PageHints {
         }
         if mark {
             // The map may be behind the page, never ahead of it.
-            map.set(buffer.block(), PageVisibility { all_visible: true, all_frozen }, io)?;
+            map.set(
+                buffer.block(),
+                PageVisibility {
+                    all_visible: true,
+                    all_frozen,
+                },
+                io,
+            )?;
         }
         Ok(())
     }
@@ -110,5 +121,9 @@ fn tuple_hints(
             XidFate::Own | XidFate::InProgress => {}
         }
     }
-    Ok(TupleHints { infomask_bits: bits, visible_to_all: visible_to_all && no_deleter, frozen })
+    Ok(TupleHints {
+        infomask_bits: bits,
+        visible_to_all: visible_to_all && no_deleter,
+        frozen,
+    })
 }

@@ -33,7 +33,10 @@ pub struct ScanBlocks {
 impl ScanBlocks {
     /// The blocks from 0 up to `end`.
     pub fn new(end: BlockNumber) -> Arc<ScanBlocks> {
-        Arc::new(ScanBlocks { next: AtomicU64::new(0), end })
+        Arc::new(ScanBlocks {
+            next: AtomicU64::new(0),
+            end,
+        })
     }
 
     /// One more than the last block.
@@ -42,8 +45,12 @@ impl ScanBlocks {
     }
 
     fn take_chunk(&self) -> Option<std::ops::Range<BlockNumber>> {
-        let first = self.next.fetch_add(u64::from(CHUNK_BLOCKS), Ordering::Relaxed);
-        let first = u32::try_from(first).ok().filter(|first| *first < self.end)?;
+        let first = self
+            .next
+            .fetch_add(u64::from(CHUNK_BLOCKS), Ordering::Relaxed);
+        let first = u32::try_from(first)
+            .ok()
+            .filter(|first| *first < self.end)?;
         Some(first..first.saturating_add(CHUNK_BLOCKS).min(self.end))
     }
 }
@@ -74,14 +81,34 @@ pub struct HeapScan {
 impl HeapScan {
     /// Scans `blocks` of the table at `locator`. A table larger than a quarter of the pool is read
     /// through a ring, so that it neither empties the pool nor needs more memory than the ring.
-    pub fn new(pool: &Arc<BufferPool>, locator: RelFileLocator, blocks: Arc<ScanBlocks>) -> HeapScan {
+    pub fn new(
+        pool: &Arc<BufferPool>,
+        locator: RelFileLocator,
+        blocks: Arc<ScanBlocks>,
+    ) -> HeapScan {
         let large = blocks.end() as usize > pool.buffers() / 4;
         let strategy = large.then(|| Strategy::new(pool, StrategyKind::BulkRead));
-        let mut walk = BlockWalk { blocks, chunk: 0..0 };
-        let next_block: Box<dyn FnMut() -> Option<BlockNumber> + Send> = Box::new(move || walk.next());
-        let rel_fork = RelFork { rel: locator, fork: ForkNumber::Main };
+        let mut walk = BlockWalk {
+            blocks,
+            chunk: 0..0,
+        };
+        let next_block: Box<dyn FnMut() -> Option<BlockNumber> + Send> =
+            Box::new(move || walk.next());
+        let rel_fork = RelFork {
+            rel: locator,
+            fork: ForkNumber::Main,
+        };
         HeapScan {
-            stream: ReadStream::new(pool, rel_fork, strategy, ReadStreamFlags { sequential: true, ..ReadStreamFlags::default() }, next_block),
+            stream: ReadStream::new(
+                pool,
+                rel_fork,
+                strategy,
+                ReadStreamFlags {
+                    sequential: true,
+                    ..ReadStreamFlags::default()
+                },
+                next_block,
+            ),
             map: VisibilityMap::new(pool, locator),
         }
     }
@@ -178,7 +205,11 @@ fn for_each_visible<E: From<HeapError>>(
             continue;
         }
         let corrupted = |why: &str| {
-            E::from(HeapError::CorruptedTuple { block, offset, why: why.to_owned() })
+            E::from(HeapError::CorruptedTuple {
+                block,
+                offset,
+                why: why.to_owned(),
+            })
         };
         let bytes = page
             .item_at(pointer)

@@ -29,7 +29,10 @@ impl VisibilityMap {
     pub fn new(pool: &Arc<BufferPool>, locator: RelFileLocator) -> VisibilityMap {
         VisibilityMap {
             pool: Arc::clone(pool),
-            fork: RelFork { rel: locator, fork: ForkNumber::Vm },
+            fork: RelFork {
+                rel: locator,
+                fork: ForkNumber::Vm,
+            },
         }
     }
 
@@ -37,13 +40,9 @@ impl VisibilityMap {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn get(
-        &self,
-        block: BlockNumber,
-        io: &mut IoContext,
-    ) -> Result<PageVisibility, HeapError> {
+    pub fn get(&self, block: BlockNumber, io: &mut IoContext) -> Result<PageVisibility, HeapError> {
         let map_block = visibility_map::map_block(block);
-        if map_block >= self.pool.nblocks(self.fork)? {
+        if map_block >= self.blocks()? {
             return Ok(PageVisibility::default());
         }
         let buffer = self.pool.read(io, self.fork, map_block, None)?;
@@ -66,8 +65,15 @@ impl VisibilityMap {
         visibility: PageVisibility,
         io: &mut IoContext,
     ) -> Result<(), HeapError> {
-        let bits = if visibility.all_visible { visibility_map::VISIBILITYMAP_ALL_VISIBLE } else { 0 }
-            | if visibility.all_frozen { visibility_map::VISIBILITYMAP_ALL_FROZEN } else { 0 };
+        let bits = if visibility.all_visible {
+            visibility_map::VISIBILITYMAP_ALL_VISIBLE
+        } else {
+            0
+        } | if visibility.all_frozen {
+            visibility_map::VISIBILITYMAP_ALL_FROZEN
+        } else {
+            0
+        };
         let buffer = self.page(visibility_map::map_block(block), io)?;
         let mut guard = buffer.exclusive();
         if visibility_map::set(&mut guard, block, bits) {
@@ -82,7 +88,7 @@ impl VisibilityMap {
     /// The map cannot be read.
     pub fn clear(&self, block: BlockNumber, io: &mut IoContext) -> Result<(), HeapError> {
         let map_block = visibility_map::map_block(block);
-        if map_block >= self.pool.nblocks(self.fork)? {
+        if map_block >= self.blocks()? {
             return Ok(());
         }
         let buffer = self.pool.read(io, self.fork, map_block, None)?;
@@ -93,15 +99,28 @@ impl VisibilityMap {
         Ok(())
     }
 
+    /// Pages of the map; none before the fork is made.
+    fn blocks(&self) -> Result<BlockNumber, HeapError> {
+        if !self.pool.smgr().exists(self.fork.rel, self.fork.fork)? {
+            return Ok(0);
+        }
+        Ok(self.pool.nblocks(self.fork)?)
+    }
+
     /// The map's page `map_block`, after extending the fork up to it.
     fn page(&self, map_block: BlockNumber, io: &mut IoContext) -> Result<PinnedBuffer, HeapError> {
         loop {
-            let blocks = self.pool.nblocks(self.fork)?;
+            let blocks = self.blocks()?;
             if map_block < blocks {
                 break;
             }
-            self.pool.smgr().create(self.fork.rel, self.fork.fork, true)?;
-            for buffer in self.pool.extend(io, self.fork, map_block + 1 - blocks, None)? {
+            self.pool
+                .smgr()
+                .create(self.fork.rel, self.fork.fork, true)?;
+            for buffer in self
+                .pool
+                .extend(io, self.fork, map_block + 1 - blocks, None)?
+            {
                 let mut guard = buffer.exclusive();
                 if guard.page().is_new() {
                     PageMut::new(&mut guard).init(0);

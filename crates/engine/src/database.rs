@@ -1,0 +1,550 @@
+//! A database system: everything of one data directory, from open to clean stop.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind, OsStorage, Storage, SystemClock};
+use trunkline_buffer::{BufferPool, HugePages, PoolConfig, RelFork};
+use trunkline_catalog::Catalog;
+use trunkline_pgformat::control_file::{ClusterState, ControlFile};
+use trunkline_pgformat::slru::XACT_DIRECTORY;
+use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator};
+use trunkline_smgr::{Smgr, SmgrConfig};
+use trunkline_txn::{
+    FullXid, LockManager, LockMode, LockOwner, LockTag, SlruConfig, Transaction,
+    TransactionManager, TxnConfig, XidLimits,
+};
+
+use crate::data_directory::{
+    ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, inspect,
+};
+use crate::engine_threads::EngineThreads;
+use crate::error::{EngineError, StatementError};
+use crate::init::initialise;
+use crate::memory_limit::usable_memory_bytes;
+use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::settings::{ServerSettings, SessionSettings, SettingValue};
+
+/// Pages of pg_xact kept in memory.
+const PG_XACT_BUFFERS: usize = 64;
+
+/// Tails of failed loads that wait for their table to be unused.
+const DEFERRED_TAILS_MAX: usize = 1024;
+
+/// Issuers beyond what sessions and their scans need: start, checkpoint, commit log.
+const SPARE_ISSUERS: u32 = 16;
+
+/// How to open a data directory.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Settings over those of `postgresql.conf`, in order.
+    pub overrides: Vec<(String, String)>,
+    /// Initialise a missing or empty directory.
+    pub initialise: bool,
+}
+
+/// Blocks at a table's end that a failed load left, while others still looked at the table.
+struct DeferredTail {
+    relation: Oid,
+    locator: RelFileLocator,
+    blocks: Range<BlockNumber>,
+}
+
+/// A running database system.
+pub struct Database {
+    data_dir: PathBuf,
+    settings: Arc<ServerSettings>,
+    aio: Arc<Aio>,
+    smgr: Arc<Smgr>,
+    pool: Arc<BufferPool>,
+    transactions: Arc<TransactionManager>,
+    catalog: Catalog,
+    threads: EngineThreads,
+    sessions: Arc<Sessions>,
+    control_store: ControlFileStore,
+    /// Held while a checkpoint runs: one at a time.
+    control: Mutex<ControlFile>,
+    next_oid: AtomicU32,
+    deferred_tails: Mutex<Vec<DeferredTail>>,
+    /// Given back last.
+    lock_file: LockFile,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Database {
+    /// Opens the data directory `path`.
+    ///
+    /// # Errors
+    /// It is no data directory, is in use, was not stopped cleanly, or something in it or in the
+    /// settings cannot be used.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Database>, EngineError> {
+        let storage: Arc<dyn Storage> = Arc::new(OsStorage::new());
+        let bootstrap_aio = Aio::start(AioConfig {
+            method: Some(MethodKind::Sync),
+            max_issuers: 4,
+            ..AioConfig::default()
+        })?;
+        {
+            let mut io = bootstrap_aio.issuer(0)?;
+            if inspect(storage.as_ref(), path, &mut io)? == Found::Vacant {
+                if !options.initialise {
+                    return Err(DataDirectoryError::NotADataDirectory {
+                        path: path.to_owned(),
+                        why: "it does not exist or is empty; \"trunkline init\" makes one"
+                            .to_owned(),
+                    }
+                    .into());
+                }
+                // Bad settings are told before anything is made.
+                ServerSettings::load(path, &options.overrides)?;
+                initialise(path)?;
+            }
+        }
+        bootstrap_aio.shutdown();
+        Self::start(path, options, storage)
+    }
+
+    fn start(
+        path: &Path,
+        options: &OpenOptions,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Arc<Database>, EngineError> {
+        let data_dir = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let lock_file = LockFile::acquire(&data_dir)?;
+        let mut settings = ServerSettings::load(&data_dir, &options.overrides)?;
+        resolve_defaults(&mut settings, &data_dir);
+        let aio = Aio::start(aio_config(&settings)?)?;
+        settings.resolve(
+            "io_method",
+            SettingValue::Text(aio.method_name().to_owned()),
+        );
+        let mut io = aio.issuer(0)?;
+        let control_store = ControlFileStore::new(Arc::clone(&storage), &data_dir);
+        let mut control = control_store.read(&mut io)?;
+        if control.state != ClusterState::ShutDown {
+            return Err(DataDirectoryError::NotCleanlyStopped {
+                path: data_dir,
+                state: control.state.description().to_owned(),
+            }
+            .into());
+        }
+        let direct = settings
+            .text("io_direct")
+            .split(',')
+            .any(|kind| kind == "data");
+        let smgr = Smgr::new(
+            Arc::clone(&storage),
+            &aio,
+            data_dir.clone(),
+            SmgrConfig {
+                max_open_files: usize_setting(&settings, "max_files_per_process"),
+                direct,
+            },
+        );
+        let pool = BufferPool::new(
+            pool_config(&settings, &control),
+            Arc::clone(&aio),
+            Arc::clone(&smgr),
+        )?;
+        pool.set_zero_damaged_pages(settings.switch("zero_damaged_pages"));
+        pool.set_ignore_checksum_failure(settings.switch("ignore_checksum_failure"));
+        let locks = Arc::new(LockManager::new(
+            Arc::new(SystemClock::new()),
+            Duration::from_millis(settings.integer("deadlock_timeout").unsigned_abs()),
+        ));
+        let transactions = TransactionManager::start(
+            TxnConfig {
+                next_xid: FullXid(control.check_point_copy.next_full_xid),
+                limits: XidLimits {
+                    oldest_xid: FullXid(u64::from(control.check_point_copy.oldest_xid.0)),
+                    oldest_database: DATABASE_OID,
+                    oldest_database_name: Some("postgres".to_owned()),
+                },
+                pg_xact: SlruConfig {
+                    directory: data_dir.join(XACT_DIRECTORY),
+                    buffers: PG_XACT_BUFFERS,
+                    direct,
+                },
+            },
+            &aio,
+            Arc::clone(&storage),
+            locks,
+        )?;
+        let catalog = Catalog::new(&pool, &transactions, DATABASE_OID);
+        let max_connections = usize_setting(&settings, "max_connections");
+        let next_oid = AtomicU32::new(control.check_point_copy.next_oid.0);
+        clear_temporary_files(storage.as_ref(), &data_dir)?;
+        // From here on only a clean stop is durable.
+        control.state = ClusterState::InProduction;
+        control.time = unix_seconds();
+        control_store.write(&control, &mut io)?;
+        drop(io);
+        Ok(Arc::new(Database {
+            data_dir,
+            // A statement has its own thread and one for each partition of its scans.
+            threads: EngineThreads::new(max_connections * (1 + partitions())),
+            settings: Arc::new(settings),
+            aio,
+            smgr,
+            pool,
+            transactions,
+            catalog,
+            sessions: Arc::new(Sessions::new(max_connections)),
+            control_store,
+            control: Mutex::new(control),
+            next_oid,
+            deferred_tails: Mutex::new(Vec::new()),
+            lock_file,
+        }))
+    }
+
+    /// The directory that holds it.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The settings that it started with.
+    pub fn settings(&self) -> &Arc<ServerSettings> {
+        &self.settings
+    }
+
+    /// The AIO core.
+    pub fn aio(&self) -> &Arc<Aio> {
+        &self.aio
+    }
+
+    /// The storage manager.
+    pub fn smgr(&self) -> &Arc<Smgr> {
+        &self.smgr
+    }
+
+    /// The buffer pool.
+    pub fn pool(&self) -> &Arc<BufferPool> {
+        &self.pool
+    }
+
+    /// The transaction manager.
+    pub fn transactions(&self) -> &Arc<TransactionManager> {
+        &self.transactions
+    }
+
+    /// The lock manager.
+    pub fn locks(&self) -> &Arc<LockManager> {
+        self.transactions.locks()
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The threads that blocking code runs on.
+    pub fn threads(&self) -> &EngineThreads {
+        &self.threads
+    }
+
+    /// The sessions that exist.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// The lock file, to write the port into.
+    pub fn lock_file(&self) -> &LockFile {
+        &self.lock_file
+    }
+
+    /// The cluster's identifier, as pg_control has it.
+    pub fn system_identifier(&self) -> u64 {
+        lock(&self.control).system_identifier
+    }
+
+    /// A session of `user`. `options` are the settings of its start-up packet.
+    ///
+    /// # Errors
+    /// 53300, 57P03, or a bad setting.
+    pub fn session(
+        self: &Arc<Self>,
+        user: &str,
+        options: &[(String, String)],
+    ) -> Result<Session, EngineError> {
+        let registration = self.sessions.register(user, "postgres")?;
+        let settings = SessionSettings::new(Arc::clone(&self.settings), options)?;
+        Ok(Session::new(Arc::clone(self), registration, settings))
+    }
+
+    /// An OID that was not given out before; it wraps past those of the system's objects.
+    pub fn new_oid(&self) -> Oid {
+        const FIRST_NORMAL: u32 = trunkline_catalog::oids::FIRST_NORMAL_OBJECT.0;
+        let mut oid = self.next_oid.fetch_add(1, Ordering::Relaxed);
+        while oid < FIRST_NORMAL {
+            self.next_oid.store(FIRST_NORMAL, Ordering::Relaxed);
+            oid = self.next_oid.fetch_add(1, Ordering::Relaxed);
+        }
+        Oid(oid)
+    }
+
+    /// A number for a relation's files that no file has.
+    ///
+    /// # Errors
+    /// The directory cannot be looked at.
+    pub fn new_rel_number(&self, like: RelFileLocator) -> Result<RelFileLocator, EngineError> {
+        loop {
+            let locator = RelFileLocator {
+                rel_number: self.new_oid().0,
+                ..like
+            };
+            if !self.smgr.exists(locator, ForkNumber::Main)? {
+                return Ok(locator);
+            }
+        }
+    }
+
+    /// Writes everything that changed, and syncs it: CHECKPOINT.
+    ///
+    /// # Errors
+    /// Something cannot be written or synced.
+    pub fn checkpoint(&self, io: &mut IoContext) -> Result<(), EngineError> {
+        self.write_checkpoint(ClusterState::InProduction, io)
+    }
+
+    fn write_checkpoint(&self, state: ClusterState, io: &mut IoContext) -> Result<(), EngineError> {
+        let mut control = lock(&self.control);
+        // Before the pages: no xid that a page carries may be given out again.
+        let next_xid = self.transactions.next_xid();
+        self.pool.write_all(io)?;
+        self.smgr.sync_all(io)?;
+        self.transactions.flush()?;
+        let now = unix_seconds();
+        let mut next = control.clone();
+        next.state = state;
+        next.time = now;
+        next.check_point_copy.time = now;
+        next.check_point_copy.next_full_xid = next_xid.0;
+        next.check_point_copy.next_oid = Oid(self.next_oid.load(Ordering::Relaxed));
+        next.check_point_copy.oldest_active_xid = next_xid.xid();
+        self.control_store.write(&next, io)?;
+        *control = next;
+        Ok(())
+    }
+
+    /// Stops cleanly: sessions end, everything is written and synced, and pg_control says so.
+    ///
+    /// # Errors
+    /// Sessions do not end, or something cannot be written; the directory then counts as not
+    /// cleanly stopped.
+    pub fn stop(&self) -> Result<(), EngineError> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        self.sessions.terminate_all();
+        if !self.sessions.wait_until_none(PATIENCE) {
+            return Err(StatementError::new(
+                "57P01",
+                "sessions did not end in time; the data directory was not stopped cleanly",
+            )
+            .into());
+        }
+        self.threads.stop();
+        let mut io = self.aio.issuer(0)?;
+        self.write_checkpoint(ClusterState::ShutDown, &mut io)?;
+        drop(io);
+        clear_temporary_files(self.smgr.storage().as_ref(), &self.data_dir)?;
+        self.aio.shutdown();
+        Ok(())
+    }
+
+    /// Deletes the files of relations that a transaction's end removed. Nobody can reach them any
+    /// more, so that a failure leaks space but nothing else, and is only told.
+    pub(crate) fn delete_files(&self, files: Vec<RelFileLocator>) {
+        for locator in files {
+            self.pool.drop_relation(locator);
+            if let Err(error) = self.smgr.unlink(locator) {
+                tracing::warn!("could not remove the files of a dropped relation: {error}");
+            }
+        }
+    }
+
+    /// Truncates the blocks that a failed load added to the end of a table, if nobody looks at the
+    /// table; otherwise keeps them in mind for later.
+    pub(crate) fn give_back_tail(
+        &self,
+        transaction: &Transaction,
+        relation: Oid,
+        locator: RelFileLocator,
+        blocks: Vec<Range<BlockNumber>>,
+    ) {
+        let mut deferred = lock(&self.deferred_tails);
+        for blocks in blocks {
+            if deferred.len() < DEFERRED_TAILS_MAX {
+                deferred.push(DeferredTail {
+                    relation,
+                    locator,
+                    blocks,
+                });
+            }
+        }
+        drop(deferred);
+        self.retry_deferred_tails(transaction.owner());
+    }
+
+    /// Truncates what failed loads left at the ends of tables that nobody looks at now.
+    pub(crate) fn retry_deferred_tails(&self, owner: LockOwner) {
+        let mut deferred = lock(&self.deferred_tails);
+        if deferred.is_empty() {
+            return;
+        }
+        // The last blocks first: a table's earlier tail may become its end by that.
+        deferred.sort_by_key(|tail| std::cmp::Reverse(tail.blocks.end));
+        deferred.retain(|tail| {
+            let tag = LockTag::Relation {
+                database: DATABASE_OID,
+                relation: tail.relation,
+            };
+            if !self
+                .locks()
+                .try_acquire(owner, tag, LockMode::AccessExclusive)
+            {
+                return true;
+            }
+            let kept = self.truncate_tail(tail);
+            self.locks().release(owner, tag, LockMode::AccessExclusive);
+            kept
+        });
+    }
+
+    /// Whether the tail has to wait on.
+    fn truncate_tail(&self, tail: &DeferredTail) -> bool {
+        let fork = RelFork {
+            rel: tail.locator,
+            fork: ForkNumber::Main,
+        };
+        match self.smgr.exists(tail.locator, ForkNumber::Main) {
+            Ok(true) => {}
+            // The table was dropped or truncated meanwhile.
+            _ => return false,
+        }
+        let truncated = self
+            .pool
+            .nblocks(fork)
+            .map_err(EngineError::from)
+            .and_then(|blocks| {
+                if blocks != tail.blocks.end {
+                    return Ok(false);
+                }
+                self.pool
+                    .drop_blocks_from(tail.locator, ForkNumber::Main, tail.blocks.start);
+                self.smgr
+                    .truncate(tail.locator, ForkNumber::Main, tail.blocks.start)?;
+                Ok(true)
+            });
+        match truncated {
+            Ok(truncated) => !truncated,
+            Err(error) => {
+                tracing::warn!("could not give back the blocks of a failed load: {error}");
+                false
+            }
+        }
+    }
+}
+
+/// How many partitions a scan may have: one for each processor.
+pub fn partitions() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn usize_setting(settings: &ServerSettings, name: &str) -> usize {
+    usize::try_from(settings.integer(name)).unwrap_or(0)
+}
+
+/// Defaults that depend on the machine.
+fn resolve_defaults(settings: &mut ServerSettings, data_dir: &Path) {
+    if settings.integer("shared_buffers") < 0 {
+        let blocks = (usable_memory_bytes() / 4 / BLCKSZ as u64).max(16);
+        let blocks = i64::try_from(blocks).unwrap_or(i64::MAX);
+        settings.resolve("shared_buffers", SettingValue::Integer(blocks));
+    }
+    if settings.integer("io_max_concurrency") < 0 {
+        settings.resolve("io_max_concurrency", SettingValue::Integer(64));
+    }
+    let directory = data_dir.display().to_string();
+    settings.resolve("data_directory", SettingValue::Text(directory));
+    settings.resolve("data_checksums", SettingValue::Bool(true));
+}
+
+fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {
+    let method = match settings.text("io_method") {
+        "auto" => None,
+        name => Some(name.parse::<MethodKind>()?),
+    };
+    let connections = u32::try_from(settings.integer("max_connections")).unwrap_or(100);
+    let each = u32::try_from(1 + partitions()).unwrap_or(2);
+    let defaults = AioConfig::default();
+    let workers = u32::try_from(settings.integer("io_workers")).unwrap_or(3);
+    Ok(AioConfig {
+        method,
+        max_issuers: (connections.saturating_mul(each)).saturating_add(SPARE_ISSUERS),
+        io_max_concurrency: u32::try_from(settings.integer("io_max_concurrency")).unwrap_or(64),
+        io_min_workers: workers.min(defaults.io_min_workers),
+        io_max_workers: workers.max(defaults.io_min_workers),
+        ..defaults
+    })
+}
+
+fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
+    let concurrency = |name| u32::try_from(settings.integer(name)).unwrap_or(16);
+    let combine_blocks = settings
+        .integer("io_combine_limit")
+        .min(settings.integer("io_max_combine_limit"));
+    PoolConfig {
+        shared_buffers_bytes: settings.integer("shared_buffers").unsigned_abs() * BLCKSZ as u64,
+        huge_pages: match settings.text("huge_pages") {
+            "on" => HugePages::On,
+            "off" => HugePages::Off,
+            _ => HugePages::Try,
+        },
+        io_combine_limit_bytes: u32::try_from(combine_blocks).unwrap_or(16) * BLCKSZ as u32,
+        effective_io_concurrency: concurrency("effective_io_concurrency"),
+        maintenance_io_concurrency: concurrency("maintenance_io_concurrency"),
+        data_checksums: control.data_checksum_version != 0,
+    }
+}
+
+/// Removes what spilled to disk and was left: files directly under `base/pgsql_tmp`, and those in
+/// its directories.
+fn clear_temporary_files(storage: &dyn Storage, data_dir: &Path) -> Result<(), EngineError> {
+    fn clear(storage: &dyn Storage, directory: &Path) -> std::io::Result<()> {
+        for entry in storage.list(directory)? {
+            let path = directory.join(&entry.name);
+            if entry.kind == trunkline_aio::FileKind::Directory {
+                clear(storage, &path)?;
+                storage.remove_dir(&path)?;
+            } else {
+                storage.unlink(&path)?;
+            }
+        }
+        Ok(())
+    }
+    let directory = data_dir.join("base/pgsql_tmp");
+    clear(storage, &directory).map_err(|source| {
+        DataDirectoryError::File {
+            path: directory,
+            source,
+        }
+        .into()
+    })
+}
+
+pub(crate) fn unix_seconds() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,441 @@
+//! A session: its settings, its transaction, its locks.
+//!
+//! The transaction block's states are PostgreSQL's (`access/transam/xact.c`), less savepoints:
+//!
+//! ```text
+//!            begin_statement              BEGIN
+//!   Idle ───────────────────▶ Implicit ─────────▶ Explicit ─error──▶ Failed
+//!    ▲  ◀──────────────────── (sync: commit,        │ COMMIT,          │ COMMIT and ROLLBACK
+//!    │          error: abort)                       ▼ ROLLBACK         ▼ both roll back
+//!    └──────────────────────────────────────────────┴──────────────────┘
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use trunkline_aio::IoContext;
+use trunkline_pgformat::{BlockNumber, Oid, RelFileLocator};
+use trunkline_txn::{CancelToken, LockMode, LockTag, RegisteredSnapshot, StatementId, Transaction};
+
+use crate::database::Database;
+use crate::error::{EngineError, StatementError};
+use crate::sessions::{SessionEntry, SessionRegistration};
+use crate::settings::SessionSettings;
+
+/// Where a session is with its transaction, as ReadyForQuery tells the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionStatus {
+    /// No transaction block.
+    Idle,
+    /// In a transaction block.
+    InBlock,
+    /// In a transaction block that can only be rolled back.
+    Failed,
+}
+
+/// The transaction block's state; [`Block::next`] is its one transition function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Block {
+    /// No transaction. Next: `Implicit`.
+    Idle,
+    /// A transaction that a statement began by itself. Next: `Explicit`, `Idle`.
+    Implicit,
+    /// After BEGIN. Next: `Failed`, `Idle`.
+    Explicit,
+    /// After an error in a block; the transaction is already aborted. Next: `Idle`.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    StatementBegins,
+    BlockBegins,
+    StatementFails,
+    TransactionEnds,
+}
+
+impl Block {
+    fn next(self, event: Event) -> Block {
+        match (self, event) {
+            (Block::Idle, Event::StatementBegins) => Block::Implicit,
+            (Block::Implicit | Block::Explicit, Event::StatementBegins) => self,
+            (Block::Implicit, Event::BlockBegins) => Block::Explicit,
+            (Block::Explicit, Event::StatementFails) => Block::Failed,
+            (Block::Implicit, Event::StatementFails) => Block::Idle,
+            (Block::Idle | Block::Failed, Event::StatementFails) => self,
+            (_, Event::TransactionEnds) => Block::Idle,
+            (state, event) => panic!("transaction block: {event:?} in state {state:?}"),
+        }
+    }
+}
+
+/// What became of a COMMIT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitOutcome {
+    /// It committed.
+    Committed,
+    /// The block had failed: it rolled back.
+    RolledBack,
+}
+
+/// The blocks that one load added to a table that was there before; given back if its transaction
+/// aborts.
+#[derive(Debug)]
+pub(crate) struct LoadedTail {
+    pub relation: Oid,
+    pub locator: RelFileLocator,
+    pub blocks: Mutex<Vec<std::ops::Range<BlockNumber>>>,
+}
+
+/// A transaction and what its end has to see to.
+struct Work {
+    transaction: Arc<Transaction>,
+    /// Relations whose catalog rows it changed.
+    changed_relations: Vec<Oid>,
+    loads: Vec<Arc<LoadedTail>>,
+}
+
+/// A session.
+pub struct Session {
+    database: Arc<Database>,
+    registration: SessionRegistration,
+    settings: SessionSettings,
+    block: Block,
+    work: Option<Work>,
+    statement: Option<StatementId>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        database: Arc<Database>,
+        registration: SessionRegistration,
+        settings: SessionSettings,
+    ) -> Session {
+        Session {
+            database,
+            registration,
+            settings,
+            block: Block::Idle,
+            work: None,
+            statement: None,
+        }
+    }
+
+    /// The database system.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// What others may know of it.
+    pub fn entry(&self) -> &Arc<SessionEntry> {
+        self.registration.entry()
+    }
+
+    /// Its number, as `pg_backend_pid()` reports it.
+    pub fn backend_pid(&self) -> i32 {
+        self.entry().backend_pid
+    }
+
+    /// What stops its statement.
+    pub fn cancel(&self) -> &CancelToken {
+        &self.registration.entry().cancel
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &SessionSettings {
+        &self.settings
+    }
+
+    /// Its settings, to change.
+    pub fn settings_mut(&mut self) -> &mut SessionSettings {
+        &mut self.settings
+    }
+
+    /// Where it is with its transaction.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        match self.block {
+            Block::Idle | Block::Implicit => TransactionStatus::Idle,
+            Block::Explicit => TransactionStatus::InBlock,
+            Block::Failed => TransactionStatus::Failed,
+        }
+    }
+
+    /// Whether a ROLLBACK could still undo what a statement does now: in a block, or in a query
+    /// string of several statements.
+    pub fn in_transaction(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// An issuer for this session's I/O.
+    ///
+    /// # Errors
+    /// All issuers are in use.
+    pub fn issuer(&self) -> Result<IoContext, EngineError> {
+        Ok(self.database.aio().issuer(self.backend_pid())?)
+    }
+
+    /// Begins a statement: in the running transaction, or in one of its own. What the statements
+    /// before it wrote becomes visible to it.
+    ///
+    /// # Errors
+    /// 25P02 in a failed block.
+    pub fn begin_statement(&mut self) -> Result<(), EngineError> {
+        if self.block == Block::Failed {
+            return Err(StatementError::new(
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )
+            .into());
+        }
+        self.statement = Some(self.cancel().begin_statement());
+        // A statement that could be told to stop before it began (termination) does not begin.
+        self.cancel().check()?;
+        self.block = self.block.next(Event::StatementBegins);
+        match &self.work {
+            Some(work) => work.transaction.increment_command()?,
+            None => {
+                let transaction = self.database.transactions().begin(self.backend_pid());
+                self.work = Some(Work {
+                    transaction: Arc::new(transaction),
+                    changed_relations: Vec::new(),
+                    loads: Vec::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The running statement, for timers that stop it.
+    pub fn statement_id(&self) -> Option<StatementId> {
+        self.statement
+    }
+
+    /// The statement is over, well or not: requests to stop it are forgotten.
+    pub fn end_statement(&mut self) {
+        self.statement = None;
+        self.cancel().end_statement();
+    }
+
+    /// The statement failed: its transaction is aborted; a block waits for ROLLBACK.
+    pub fn fail_statement(&mut self) {
+        self.end_statement();
+        self.block = self.block.next(Event::StatementFails);
+        self.abort_work();
+    }
+
+    /// BEGIN. `false` if a block was already open (PostgreSQL warns 25001).
+    ///
+    /// # Errors
+    /// 25P02 in a failed block.
+    pub fn begin_block(&mut self) -> Result<bool, EngineError> {
+        self.begin_statement()?;
+        let opened = self.block == Block::Implicit;
+        if opened {
+            self.block = self.block.next(Event::BlockBegins);
+        }
+        Ok(opened)
+    }
+
+    /// COMMIT. `None` if no block was open (PostgreSQL warns 25P01); what ran implicitly commits.
+    ///
+    /// # Errors
+    /// The commit could not be recorded: the transaction is rolled back.
+    pub fn commit_block(&mut self) -> Result<Option<CommitOutcome>, EngineError> {
+        let block = self.block;
+        self.end_statement();
+        match block {
+            Block::Failed => {
+                self.block = block.next(Event::TransactionEnds);
+                Ok(Some(CommitOutcome::RolledBack))
+            }
+            Block::Explicit => {
+                self.commit_work()?;
+                Ok(Some(CommitOutcome::Committed))
+            }
+            Block::Idle | Block::Implicit => {
+                self.commit_work()?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// ROLLBACK. `false` if no block was open (PostgreSQL warns 25P01).
+    pub fn rollback_block(&mut self) -> bool {
+        let had_block = matches!(self.block, Block::Explicit | Block::Failed);
+        self.end_statement();
+        self.block = self.block.next(Event::TransactionEnds);
+        self.abort_work();
+        had_block
+    }
+
+    /// The end of a query string, or of an extended query's messages: what ran implicitly commits.
+    ///
+    /// # Errors
+    /// As [`Session::commit_block`].
+    pub fn sync(&mut self) -> Result<(), EngineError> {
+        self.end_statement();
+        if self.block == Block::Implicit {
+            self.commit_work()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn work(&self) -> Result<&Work, EngineError> {
+        self.work
+            .as_ref()
+            .ok_or_else(|| StatementError::new("XX000", "no transaction is in progress").into())
+    }
+
+    fn work_mut(&mut self) -> Result<&mut Work, EngineError> {
+        self.work
+            .as_mut()
+            .ok_or_else(|| StatementError::new("XX000", "no transaction is in progress").into())
+    }
+
+    /// The running transaction.
+    ///
+    /// # Errors
+    /// No statement has begun one.
+    pub fn transaction(&self) -> Result<&Arc<Transaction>, EngineError> {
+        Ok(&self.work()?.transaction)
+    }
+
+    /// A snapshot for the running statement.
+    ///
+    /// # Errors
+    /// No statement has begun a transaction.
+    pub fn snapshot(&self) -> Result<RegisteredSnapshot, EngineError> {
+        Ok(self.transaction()?.snapshot())
+    }
+
+    /// Whether the running transaction changed the catalogs, so that what everybody else shares is
+    /// not what it must see.
+    pub fn has_own_catalog_changes(&self) -> bool {
+        self.work
+            .as_ref()
+            .is_some_and(|work| !work.changed_relations.is_empty())
+    }
+
+    pub(crate) fn note_changed_relation(&mut self, relation: Oid) -> Result<(), EngineError> {
+        let work = self.work_mut()?;
+        if !work.changed_relations.contains(&relation) {
+            work.changed_relations.push(relation);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_load(&mut self, tail: Arc<LoadedTail>) -> Result<(), EngineError> {
+        self.work_mut()?.loads.push(tail);
+        Ok(())
+    }
+
+    /// Takes a lock until the transaction ends.
+    ///
+    /// # Errors
+    /// 55P03 after `lock_timeout`, 40P01 in a deadlock, 57014 when cancelled.
+    pub fn lock(&self, tag: LockTag, mode: LockMode) -> Result<(), EngineError> {
+        let timeout_ms = self.settings.integer("lock_timeout");
+        let timeout = u64::try_from(timeout_ms)
+            .ok()
+            .filter(|ms| *ms > 0)
+            .map(Duration::from_millis);
+        let owner = self.transaction()?.owner();
+        self.database
+            .locks()
+            .acquire(owner, tag, mode, timeout, self.cancel())?;
+        Ok(())
+    }
+
+    /// Takes a lock until the transaction ends, if it is free.
+    ///
+    /// # Errors
+    /// No transaction is in progress.
+    pub fn try_lock(&self, tag: LockTag, mode: LockMode) -> Result<bool, EngineError> {
+        let owner = self.transaction()?.owner();
+        Ok(self.database.locks().try_acquire(owner, tag, mode))
+    }
+
+    /// The order is PostgreSQL's: the commit is recorded and seen, others learn that their cached
+    /// catalog entries are stale, files go, and only then may others have the locks.
+    fn commit_work(&mut self) -> Result<(), EngineError> {
+        let Some(work) = self.work.take() else {
+            self.block = self.block.next(Event::TransactionEnds);
+            return Ok(());
+        };
+        match work.transaction.commit() {
+            Ok(files) => {
+                self.block = self.block.next(Event::TransactionEnds);
+                self.finish_work(&work, files);
+                self.settings.end_transaction(true);
+                Ok(())
+            }
+            Err(error) => {
+                self.work = Some(work);
+                self.block = self.block.next(Event::TransactionEnds);
+                self.abort_work();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn abort_work(&mut self) {
+        let Some(work) = self.work.take() else {
+            return;
+        };
+        let files = work.transaction.abort();
+        for load in &work.loads {
+            let blocks =
+                std::mem::take(&mut *load.blocks.lock().unwrap_or_else(PoisonError::into_inner));
+            if !files.contains(&load.locator) {
+                self.database.give_back_tail(
+                    &work.transaction,
+                    load.relation,
+                    load.locator,
+                    blocks,
+                );
+            }
+        }
+        self.finish_work(&work, files);
+        self.settings.end_transaction(false);
+    }
+
+    fn finish_work(&self, work: &Work, files: Vec<RelFileLocator>) {
+        if !work.changed_relations.is_empty() {
+            self.database.catalog().invalidate(&work.changed_relations);
+        }
+        self.database.delete_files(files);
+        self.database.locks().release_all(work.transaction.owner());
+        self.database.retry_deferred_tails(work.transaction.owner());
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end_statement();
+        self.abort_work();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_transitions() {
+        let block = Block::Idle.next(Event::StatementBegins);
+        assert_eq!(block, Block::Implicit);
+        assert_eq!(block.next(Event::StatementFails), Block::Idle);
+        let block = block.next(Event::BlockBegins);
+        assert_eq!(block.next(Event::StatementBegins), Block::Explicit);
+        let failed = block.next(Event::StatementFails);
+        assert_eq!(failed, Block::Failed);
+        assert_eq!(failed.next(Event::TransactionEnds), Block::Idle);
+    }
+
+    #[test]
+    #[should_panic(expected = "transaction block")]
+    fn a_failed_block_runs_no_statement() {
+        let _ = Block::Failed.next(Event::StatementBegins);
+    }
+}

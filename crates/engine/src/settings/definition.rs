@@ -1,0 +1,257 @@
+//! What each setting is: PostgreSQL 18's own table of names, types, units, ranges and contexts,
+//! and what this engine does with each.
+//!
+//! The table is `postgresql-18-settings.tsv`, the facts of PostgreSQL 18's `pg_settings`. Settings
+//! that PostgreSQL does not have are in [`OWN`].
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// PostgreSQL's type of a setting (`pg_settings.vartype`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SettingKind {
+    /// `on` or `off`.
+    Bool,
+    /// A 32-bit integer, in the setting's unit.
+    Integer,
+    /// A floating-point number, in the setting's unit.
+    Real,
+    /// Any text.
+    String,
+    /// One of a list of words.
+    Enum,
+}
+
+/// When a setting may change (`pg_settings.context`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SettingContext {
+    /// Never: it reports a fact.
+    Internal,
+    /// Only at start.
+    Postmaster,
+    /// From the configuration file.
+    Sighup,
+    /// When a connection starts.
+    Backend,
+    /// In a session, by a superuser (every user is one until roles exist).
+    Superuser,
+    /// In a session, by anyone.
+    User,
+}
+
+/// What this engine does with a setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Support {
+    /// It works.
+    Works,
+    /// It is known, but what it steers does not exist here: changing it from its default is refused.
+    Inert,
+}
+
+/// One setting's definition.
+#[derive(Debug)]
+pub struct SettingDefinition {
+    /// Its name as PostgreSQL spells it.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: SettingKind,
+    /// Its unit as `pg_settings.unit` has it (`kB`, `8kB`, `ms`, ...); empty when it has none.
+    pub unit: &'static str,
+    /// The heading of PostgreSQL's documentation that it stands under.
+    pub category: &'static str,
+    /// When it may change.
+    pub context: SettingContext,
+    /// The smallest legal value, for numbers.
+    pub min: f64,
+    /// The largest legal value, for numbers.
+    pub max: f64,
+    /// The legal words, for enums.
+    pub words: Vec<&'static str>,
+    /// Its value when nothing sets it, in the base unit.
+    pub boot: &'static str,
+    /// One line of description.
+    pub description: &'static str,
+    /// What this engine does with it.
+    pub support: Support,
+}
+
+/// Index of a setting in [`definitions`].
+pub type SettingIndex = usize;
+
+const POSTGRESQL: &str = include_str!("postgresql-18-settings.tsv");
+
+/// Settings that PostgreSQL does not have or does not list, in the same columns.
+const OWN: &str = "\
+io_direct\tstring\t\tResource Usage / I/O\tpostmaster\t\t\t\tdata,wal,wal_init\t\
+Uses direct I/O for these kinds of files, where the file system allows it.
+is_superuser\tbool\t\tReporting and Logging / What to Log\tinternal\t\t\t\ton\t\
+Shows whether the current user is a superuser.
+session_authorization\tstring\t\tReporting and Logging / What to Log\tinternal\t\t\t\tpostgres\t\
+Shows the session user name.
+";
+
+/// PostgreSQL's settings that do here what they do there.
+const WORKING: &[&str] = &[
+    "application_name",
+    "bytea_output",
+    "client_encoding",
+    "client_min_messages",
+    "data_directory",
+    "DateStyle",
+    "deadlock_timeout",
+    "default_transaction_isolation",
+    "effective_io_concurrency",
+    "extra_float_digits",
+    "huge_pages",
+    "ignore_checksum_failure",
+    "io_combine_limit",
+    "io_direct",
+    "io_max_combine_limit",
+    "io_max_concurrency",
+    "io_method",
+    "io_workers",
+    "is_superuser",
+    "listen_addresses",
+    "lock_timeout",
+    "log_min_messages",
+    "maintenance_io_concurrency",
+    "max_connections",
+    "max_files_per_process",
+    "port",
+    "search_path",
+    "session_authorization",
+    "shared_buffers",
+    "statement_timeout",
+    "temp_file_limit",
+    "TimeZone",
+    "transaction_isolation",
+    "work_mem",
+    "zero_damaged_pages",
+];
+
+/// Defaults that differ from PostgreSQL's because this engine differs.
+const OWN_DEFAULTS: &[(&str, &str)] = &[
+    // A quarter of the memory that the process may use; resolved at start.
+    ("shared_buffers", "-1"),
+    // io_uring where it works, else worker; resolved at start.
+    ("io_method", "auto"),
+    ("io_max_combine_limit", "128"),
+    ("io_combine_limit", "32"),
+    ("huge_pages", "try"),
+    ("port", "5432"),
+    ("client_encoding", "UTF8"),
+    ("TimeZone", "UTC"),
+    ("data_checksums", "on"),
+    ("server_encoding", "UTF8"),
+    ("lc_messages", "C"),
+    ("lc_monetary", "C"),
+    ("lc_numeric", "C"),
+    ("lc_time", "C"),
+    ("default_text_search_config", "pg_catalog.simple"),
+    ("max_connections", "100"),
+    ("temp_file_limit", "-1"),
+    ("listen_addresses", "127.0.0.1"),
+];
+
+/// Words of an enum that this engine adds to PostgreSQL's.
+const OWN_WORDS: &[(&str, &[&str])] = &[("io_method", &["auto"])];
+
+fn parse_kind(word: &str) -> SettingKind {
+    match word {
+        "bool" => SettingKind::Bool,
+        "integer" => SettingKind::Integer,
+        "real" => SettingKind::Real,
+        "enum" => SettingKind::Enum,
+        _ => SettingKind::String,
+    }
+}
+
+fn parse_context(word: &str) -> SettingContext {
+    match word {
+        "internal" => SettingContext::Internal,
+        "postmaster" => SettingContext::Postmaster,
+        "sighup" => SettingContext::Sighup,
+        "backend" | "superuser-backend" => SettingContext::Backend,
+        "superuser" => SettingContext::Superuser,
+        _ => SettingContext::User,
+    }
+}
+
+fn parse_line(line: &'static str) -> SettingDefinition {
+    let mut columns = line.split('\t');
+    let mut next = || columns.next().unwrap_or("");
+    let (name, kind, unit, category, context) = (next(), next(), next(), next(), next());
+    let (min, max, words, boot, description) = (next(), next(), next(), next(), next());
+    let own_default = OWN_DEFAULTS.iter().find(|(own, _)| *own == name);
+    let mut words: Vec<&'static str> = words.split(',').filter(|word| !word.is_empty()).collect();
+    if let Some((_, own)) = OWN_WORDS.iter().find(|(own, _)| *own == name) {
+        words.extend_from_slice(own);
+    }
+    SettingDefinition {
+        name,
+        kind: parse_kind(kind),
+        unit,
+        category,
+        context: parse_context(context),
+        min: min.parse().unwrap_or(f64::NEG_INFINITY),
+        max: max.parse().unwrap_or(f64::INFINITY),
+        words,
+        boot: own_default.map_or(boot, |(_, value)| value),
+        description,
+        support: if WORKING.contains(&name) {
+            Support::Works
+        } else {
+            Support::Inert
+        },
+    }
+}
+
+/// Every setting, in the order of its name as PostgreSQL sorts them.
+pub fn definitions() -> &'static [SettingDefinition] {
+    static DEFINITIONS: OnceLock<Vec<SettingDefinition>> = OnceLock::new();
+    DEFINITIONS.get_or_init(|| {
+        let mut all: Vec<SettingDefinition> = POSTGRESQL
+            .lines()
+            .chain(OWN.lines())
+            .map(parse_line)
+            .collect();
+        all.sort_by_key(|definition| definition.name.to_ascii_lowercase());
+        all
+    })
+}
+
+/// The setting called `name`, in any case.
+pub fn find(name: &str) -> Option<SettingIndex> {
+    static NAMES: OnceLock<HashMap<String, SettingIndex>> = OnceLock::new();
+    NAMES
+        .get_or_init(|| {
+            definitions()
+                .iter()
+                .enumerate()
+                .map(|(index, definition)| (definition.name.to_ascii_lowercase(), index))
+                .collect()
+        })
+        .get(&name.to_ascii_lowercase())
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_working_setting_is_defined() {
+        for name in WORKING {
+            assert!(find(name).is_some(), "{name}");
+        }
+        for (name, _) in OWN_DEFAULTS {
+            assert!(find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        assert_eq!(find("timezone"), find("TimeZone"));
+        assert!(find("no_such_setting").is_none());
+    }
+}

@@ -1,0 +1,266 @@
+//! Settings (PostgreSQL's GUCs): what exists, what each may be, and what it is now.
+//!
+//! - `definition`: every setting's name, type, unit, range and context
+//! - `value`: parsing and printing of values
+//! - `checks`: what single settings demand of their values beyond type and range
+//! - `configuration_file`: `postgresql.conf`
+//! - `ServerSettings`: the values that the server started with
+//! - `session`: a session's own values over them, undone by ROLLBACK
+//!
+//! A setting is never ignored: one that steers something which does not exist here is known by
+//! name, shows PostgreSQL's default, and refuses every other value.
+
+mod checks;
+mod configuration_file;
+mod definition;
+mod session;
+mod value;
+
+use std::path::Path;
+
+use thiserror::Error;
+
+pub use configuration_file::read_configuration_file;
+pub use definition::{
+    SettingContext, SettingDefinition, SettingIndex, SettingKind, Support, definitions, find,
+};
+pub use session::SessionSettings;
+pub use value::{SettingValue, parse_bool};
+
+/// Why a setting could not be read or changed.
+#[derive(Debug, Clone, Error, PartialEq)]
+pub enum SettingError {
+    /// No such setting.
+    #[error("unrecognized configuration parameter \"{0}\"")]
+    Unrecognized(String),
+    /// The value does not parse, or is none of the words.
+    #[error("invalid value for parameter \"{name}\": \"{value}\"")]
+    InvalidValue {
+        /// The setting.
+        name: String,
+        /// What was given.
+        value: String,
+        /// PostgreSQL's hint.
+        hint: Option<String>,
+    },
+    /// The number is too small or too large.
+    #[error("{value} is outside the valid range for parameter \"{name}\" ({min} .. {max})")]
+    OutOfRange {
+        /// The setting.
+        name: String,
+        /// What was given, with its unit.
+        value: String,
+        /// The smallest legal value.
+        min: String,
+        /// The largest legal value.
+        max: String,
+    },
+    /// A switch was given something else.
+    #[error("parameter \"{name}\" requires a Boolean value")]
+    RequiresBoolean {
+        /// The setting.
+        name: String,
+    },
+    /// It reports a fact.
+    #[error("parameter \"{0}\" cannot be changed")]
+    Internal(String),
+    /// It is read at start only.
+    #[error("parameter \"{0}\" cannot be changed without restarting the server")]
+    NeedsRestart(String),
+    /// It is read from the configuration file only.
+    #[error("parameter \"{0}\" cannot be changed now")]
+    NotNow(String),
+    /// It may be given in a connection's start-up packet only.
+    #[error("parameter \"{0}\" cannot be set after connection start")]
+    AfterStart(String),
+    /// What it steers does not exist in this engine.
+    #[error("setting \"{name}\" to \"{value}\" is not supported")]
+    NotSupported {
+        /// The setting.
+        name: String,
+        /// What was given.
+        value: String,
+        /// Why, or what is supported.
+        detail: String,
+    },
+    /// A line of the configuration file does not parse.
+    #[error("syntax error in file \"{file}\" line {line}, near {near}")]
+    FileSyntax {
+        /// The file.
+        file: String,
+        /// One-based line.
+        line: usize,
+        /// The offending token.
+        near: String,
+    },
+    /// The configuration file cannot be read.
+    #[error("could not open configuration file \"{file}\": {reason}")]
+    FileUnreadable {
+        /// The file.
+        file: String,
+        /// The operating system's reason.
+        reason: String,
+    },
+}
+
+impl SettingError {
+    /// PostgreSQL's SQLSTATE for it.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            SettingError::Unrecognized(_) => "42704",
+            SettingError::InvalidValue { .. }
+            | SettingError::OutOfRange { .. }
+            | SettingError::RequiresBoolean { .. } => "22023",
+            SettingError::Internal(_)
+            | SettingError::NeedsRestart(_)
+            | SettingError::NotNow(_)
+            | SettingError::AfterStart(_) => "55P02",
+            SettingError::NotSupported { .. } => "0A000",
+            SettingError::FileSyntax { .. } | SettingError::FileUnreadable { .. } => "F0000",
+        }
+    }
+
+    /// PostgreSQL's HINT for it, where it has one.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            SettingError::InvalidValue { hint, .. } => hint.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The DETAIL of a refusal.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            SettingError::NotSupported { detail, .. } => Some(detail),
+            _ => None,
+        }
+    }
+}
+
+/// Parses `text` for the setting at `index`, checks it, and refuses what is not supported.
+fn parse_and_check(
+    index: SettingIndex,
+    text: &str,
+    current: &SettingValue,
+) -> Result<SettingValue, SettingError> {
+    let definition = &definitions()[index];
+    let value = SettingValue::parse(definition, text)?;
+    let value = checks::check(definition, value, current)?;
+    if definition.support == Support::Inert && value != SettingValue::boot(definition) {
+        return Err(SettingError::NotSupported {
+            name: definition.name.to_owned(),
+            value: text.to_owned(),
+            detail: format!(
+                "What this setting steers does not exist here; it can only be \"{}\".",
+                SettingValue::boot(definition).show(definition)
+            ),
+        });
+    }
+    Ok(value)
+}
+
+/// The values that the server started with: defaults, then `postgresql.conf`, then `-c`.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    values: Vec<SettingValue>,
+}
+
+impl Default for ServerSettings {
+    fn default() -> ServerSettings {
+        ServerSettings {
+            values: definitions().iter().map(SettingValue::boot).collect(),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Defaults, overridden by `postgresql.conf` in `data_dir` if there is one, then by
+    /// `overrides` (name, value) in order.
+    ///
+    /// # Errors
+    /// An unknown name, a bad value, or an unreadable file.
+    pub fn load(
+        data_dir: &Path,
+        overrides: &[(String, String)],
+    ) -> Result<ServerSettings, SettingError> {
+        let mut settings = ServerSettings::default();
+        let file = data_dir.join("postgresql.conf");
+        for (name, value) in read_configuration_file(&file)?.iter().chain(overrides) {
+            settings.set(name, value)?;
+        }
+        Ok(settings)
+    }
+
+    /// Sets `name` as a start-up option does.
+    ///
+    /// # Errors
+    /// An unknown name, a bad value, or a setting that only reports a fact.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
+        let index = find(name).ok_or_else(|| SettingError::Unrecognized(name.to_owned()))?;
+        let definition = &definitions()[index];
+        if definition.context == SettingContext::Internal {
+            return Err(SettingError::Internal(definition.name.to_owned()));
+        }
+        self.values[index] = parse_and_check(index, text, &self.values[index])?;
+        Ok(())
+    }
+
+    /// Records a fact or a default resolved from the machine, unchecked.
+    pub fn resolve(&mut self, name: &str, value: SettingValue) {
+        if let Some(index) = find(name) {
+            self.values[index] = value;
+        }
+    }
+
+    /// The value at `index`.
+    pub fn get(&self, index: SettingIndex) -> &SettingValue {
+        &self.values[index]
+    }
+
+    /// The integer called `name`, in its base unit; 0 for a name that is no integer setting.
+    pub fn integer(&self, name: &str) -> i64 {
+        match find(name).map(|index| &self.values[index]) {
+            Some(SettingValue::Integer(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    /// The text of the setting called `name`; empty for a name that is no text setting.
+    pub fn text(&self, name: &str) -> &str {
+        match find(name).map(|index| &self.values[index]) {
+            Some(SettingValue::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// The switch called `name`.
+    pub fn switch(&self, name: &str) -> bool {
+        matches!(
+            find(name).map(|index| &self.values[index]),
+            Some(SettingValue::Bool(true))
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_up_settings_are_parsed_and_refused() {
+        let mut settings = ServerSettings::default();
+        settings.set("shared_buffers", "64MB").unwrap();
+        assert_eq!(settings.integer("shared_buffers"), 8192);
+        assert_eq!(settings.set("nope", "1").unwrap_err().sqlstate(), "42704");
+        assert_eq!(
+            settings.set("block_size", "1").unwrap_err().sqlstate(),
+            "55P02"
+        );
+        // Inert: the default is accepted, anything else refused.
+        settings.set("jit_above_cost", "100000").unwrap();
+        assert_eq!(
+            settings.set("wal_level", "logical").unwrap_err().sqlstate(),
+            "0A000"
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! A session's own values over the server's, with PostgreSQL's transactional behaviour: what a
+//! transaction SET is undone by its ROLLBACK, and SET LOCAL ends with the transaction either way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{
+    ServerSettings, SettingContext, SettingError, SettingIndex, SettingValue, definitions, find,
+    parse_and_check,
+};
+
+/// Where a name's value is kept: a defined setting, or one that a user made up (`my.thing`).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Key {
+    Defined(SettingIndex),
+    Custom(String),
+}
+
+/// What a transaction must put back.
+#[derive(Debug)]
+struct Undo {
+    key: Key,
+    /// The value before; none when the server's held.
+    previous: Option<SettingValue>,
+    /// SET LOCAL: put back at COMMIT too.
+    local: bool,
+}
+
+/// A session's settings.
+#[derive(Debug)]
+pub struct SessionSettings {
+    server: Arc<ServerSettings>,
+    own: HashMap<Key, SettingValue>,
+    undo: Vec<Undo>,
+    /// Values from the connection's start, which RESET goes back to.
+    at_start: HashMap<Key, SettingValue>,
+}
+
+impl SessionSettings {
+    /// The settings of a new session: `options` are the start-up packet's.
+    ///
+    /// # Errors
+    /// An option with an unknown name or a bad value.
+    pub fn new(
+        server: Arc<ServerSettings>,
+        options: &[(String, String)],
+    ) -> Result<SessionSettings, SettingError> {
+        let mut settings = SessionSettings {
+            server,
+            own: HashMap::new(),
+            undo: Vec::new(),
+            at_start: HashMap::new(),
+        };
+        for (name, text) in options {
+            let (key, value) = settings.parse(name, text, true)?;
+            settings.own.insert(key, value);
+        }
+        settings.at_start = settings.own.clone();
+        Ok(settings)
+    }
+
+    fn key(name: &str) -> Result<Key, SettingError> {
+        match find(name) {
+            Some(index) => Ok(Key::Defined(index)),
+            None if name.contains('.') && !name.starts_with('.') && !name.ends_with('.') => {
+                Ok(Key::Custom(name.to_ascii_lowercase()))
+            }
+            None => Err(SettingError::Unrecognized(name.to_owned())),
+        }
+    }
+
+    fn parse(
+        &self,
+        name: &str,
+        text: &str,
+        at_start: bool,
+    ) -> Result<(Key, SettingValue), SettingError> {
+        let key = Self::key(name)?;
+        let Key::Defined(index) = key else {
+            return Ok((key, SettingValue::Text(text.to_owned())));
+        };
+        let definition = &definitions()[index];
+        let name = || definition.name.to_owned();
+        match definition.context {
+            SettingContext::Internal => return Err(SettingError::Internal(name())),
+            SettingContext::Postmaster => return Err(SettingError::NeedsRestart(name())),
+            SettingContext::Sighup => return Err(SettingError::NotNow(name())),
+            SettingContext::Backend if !at_start => return Err(SettingError::AfterStart(name())),
+            _ => {}
+        }
+        let mut value = parse_and_check(index, text, self.get(index))?;
+        // PostgreSQL clamps the one limit by the other without a word; so do we.
+        if definition.name == "io_combine_limit"
+            && let SettingValue::Integer(blocks) = &mut value
+        {
+            *blocks = (*blocks).min(self.server.integer("io_max_combine_limit"));
+        }
+        Ok((key, value))
+    }
+
+    fn put(&mut self, key: Key, value: Option<SettingValue>, local: bool, in_block: bool) {
+        let previous = match value {
+            Some(value) => self.own.insert(key.clone(), value),
+            None => self.own.remove(&key),
+        };
+        if in_block || local {
+            self.undo.push(Undo {
+                key,
+                previous,
+                local,
+            });
+        }
+    }
+
+    /// `SET [LOCAL] name = text`. `in_transaction`: a ROLLBACK may still undo it.
+    ///
+    /// # Errors
+    /// An unknown name, a bad value, or a setting that a session may not change.
+    pub fn set(
+        &mut self,
+        name: &str,
+        text: &str,
+        local: bool,
+        in_transaction: bool,
+    ) -> Result<(), SettingError> {
+        let (key, value) = self.parse(name, text, false)?;
+        self.put(key, Some(value), local, in_transaction);
+        Ok(())
+    }
+
+    /// `RESET name`, or `SET name TO DEFAULT`.
+    ///
+    /// # Errors
+    /// An unknown name, or a setting that a session may not change.
+    pub fn reset(&mut self, name: &str, in_transaction: bool) -> Result<(), SettingError> {
+        let key = Self::key(name)?;
+        if let Key::Defined(index) = key {
+            // Only what may be set may be reset.
+            let shown = self.server.get(index).plain();
+            if definitions()[index].context < SettingContext::Superuser {
+                self.parse(name, &shown, false)?;
+            }
+        }
+        let value = self.at_start.get(&key).cloned();
+        self.put(key, value, false, in_transaction);
+        Ok(())
+    }
+
+    /// `RESET ALL`.
+    pub fn reset_all(&mut self, in_transaction: bool) {
+        let keys: Vec<Key> = self.own.keys().cloned().collect();
+        for key in keys {
+            let value = self.at_start.get(&key).cloned();
+            self.put(key, value, false, in_transaction);
+        }
+    }
+
+    /// The transaction ended: puts back what must not outlive it.
+    pub fn end_transaction(&mut self, committed: bool) {
+        while let Some(undo) = self.undo.pop() {
+            if committed && !undo.local {
+                continue;
+            }
+            match undo.previous {
+                Some(value) => self.own.insert(undo.key, value),
+                None => self.own.remove(&undo.key),
+            };
+        }
+    }
+
+    fn value(&self, key: &Key) -> Option<&SettingValue> {
+        self.own.get(key).or(match key {
+            Key::Defined(index) => Some(self.server.get(*index)),
+            Key::Custom(_) => None,
+        })
+    }
+
+    /// The value of `name` as `SHOW` prints it, with the name as PostgreSQL spells it.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn show(&self, name: &str) -> Result<(String, String), SettingError> {
+        let key = Self::key(name)?;
+        let value = self
+            .value(&key)
+            .ok_or_else(|| SettingError::Unrecognized(name.to_owned()))?;
+        Ok(match key {
+            Key::Defined(index) => {
+                let definition = &definitions()[index];
+                (definition.name.to_owned(), value.show(definition))
+            }
+            Key::Custom(name) => (name, value.plain()),
+        })
+    }
+
+    /// The value at `index` now.
+    pub fn get(&self, index: SettingIndex) -> &SettingValue {
+        self.own
+            .get(&Key::Defined(index))
+            .unwrap_or_else(|| self.server.get(index))
+    }
+
+    /// Whether the session itself set the value at `index`.
+    pub fn is_own(&self, index: SettingIndex) -> bool {
+        self.own.contains_key(&Key::Defined(index))
+    }
+
+    /// The integer called `name`, in its base unit.
+    pub fn integer(&self, name: &str) -> i64 {
+        match find(name).map(|index| self.get(index)) {
+            Some(SettingValue::Integer(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    /// The text of the setting called `name`.
+    pub fn text(&self, name: &str) -> &str {
+        match find(name).map(|index| self.get(index)) {
+            Some(SettingValue::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// The switch called `name`.
+    pub fn switch(&self, name: &str) -> bool {
+        matches!(
+            find(name).map(|index| self.get(index)),
+            Some(SettingValue::Bool(true))
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> SessionSettings {
+        SessionSettings::new(Arc::new(ServerSettings::default()), &[]).unwrap()
+    }
+
+    #[test]
+    fn rollback_undoes_and_commit_keeps() {
+        let mut settings = session();
+        settings.set("work_mem", "8MB", false, true).unwrap();
+        settings.end_transaction(false);
+        assert_eq!(settings.show("work_mem").unwrap().1, "4MB");
+        settings.set("work_mem", "8MB", false, true).unwrap();
+        settings.end_transaction(true);
+        assert_eq!(settings.show("work_mem").unwrap().1, "8MB");
+        settings.set("work_mem", "16MB", true, true).unwrap();
+        assert_eq!(
+            settings.show("WORK_MEM").unwrap(),
+            ("work_mem".into(), "16MB".into())
+        );
+        settings.end_transaction(true);
+        assert_eq!(settings.show("work_mem").unwrap().1, "8MB");
+        settings.reset("work_mem", false).unwrap();
+        assert_eq!(settings.show("work_mem").unwrap().1, "4MB");
+    }
+
+    #[test]
+    fn a_session_changes_only_its_own() {
+        let mut settings = session();
+        let refused = |result: Result<(), SettingError>| result.unwrap_err().sqlstate();
+        assert_eq!(
+            refused(settings.set("shared_buffers", "1GB", false, false)),
+            "55P02"
+        );
+        assert_eq!(refused(settings.set("nope", "1", false, false)), "42704");
+        assert_eq!(
+            refused(settings.set("client_encoding", "LATIN1", false, false)),
+            "0A000"
+        );
+        settings.set("my.thing", "42", false, false).unwrap();
+        assert_eq!(settings.show("my.thing").unwrap().1, "42");
+        settings.set("DateStyle", "ISO, MDY", false, false).unwrap();
+    }
+}
