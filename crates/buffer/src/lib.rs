@@ -26,6 +26,7 @@
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
 //! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
 //! | `replacement`, `strategy` | victims: clock sweep and rings |
+//! | `prefetch` | bringing blocks in without waiting |
 //! | `extension` | making a fork longer |
 //! | `read_stream`, `write_stream` | many blocks, looking ahead |
 //! | `whole_pool` | writing all, forgetting or evicting a relation |
@@ -57,6 +58,7 @@ mod mapping;
 mod memory;
 mod pinned;
 mod pool;
+mod prefetch;
 mod read_io;
 mod read_stream;
 mod replacement;

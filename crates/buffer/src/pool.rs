@@ -225,14 +225,14 @@ impl BufferPool {
         self: &Arc<Self>,
         ctx: &mut IoContext,
         tag: BufferTag,
-        mut strategy: Option<&mut Strategy>,
+        strategy: Option<&mut Strategy>,
         patience: Patience,
     ) -> Result<Allocated, BufferError> {
         let in_ring = strategy.is_some();
         if let Some((found, _)) = self.lookup(&tag, in_ring) {
             return Ok(Allocated::Found(found));
         }
-        let victim = self.victim(ctx, strategy.as_deref_mut(), patience)?;
+        let victim = self.victim(ctx, strategy, patience)?;
         let hash = tag.hash();
         let mut partition = self.mapping.write(hash);
         if let Some(buffer) = mapping::find(&partition, &tag, hash) {

@@ -35,6 +35,9 @@ impl BufferPool {
         first: BlockNumber,
         buffers: &[PinnedBuffer],
     ) -> Result<Option<ReadInFlight>, BufferError> {
+        if buffers.is_empty() {
+            return Ok(None);
+        }
         // The handle comes first: acquiring one may wait, claiming buffers must not be followed by a
         // wait before the I/O is staged.
         let mut handle = ctx.acquire()?;

@@ -399,6 +399,21 @@ impl Smgr {
             })
     }
 
+    /// The segment file that holds `block`, and the block's offset in it: for reads that go past the
+    /// layers above.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn locate(
+        &self,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+        block: BlockNumber,
+    ) -> Result<(Arc<File>, u64), SmgrError> {
+        self.place(rel, fork, block)
+            .map(|(_, file, offset)| (file, offset))
+    }
+
     /// The segment file of `block`, and the block's offset in it.
     pub(crate) fn place(
         &self,

@@ -183,3 +183,17 @@ fn a_missing_file_is_told_block_by_block() {
     assert_eq!(stream.next(&mut ctx).unwrap_err().sqlstate(), "58P01");
     assert!(stream.next(&mut ctx).unwrap().is_none());
 }
+
+#[test]
+fn a_block_in_a_segment_that_does_not_exist_names_the_gap() {
+    let rig = Rig::new(ALL[0], Options::default());
+    let mut ctx = rig.issuer();
+    rig.fill(&mut ctx, 3);
+    let block = trunkline_pgformat::RELSEG_SIZE + 1;
+    let error = rig.pool.read(&mut ctx, MAIN, block, None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "could not open file \"base/5/16384.1\" (target block 131073): previous segment is only 3 blocks"
+    );
+    rig.evict(&mut ctx);
+}

@@ -1,8 +1,9 @@
 //! ReadStream (B3): what is combined, when the distance grows, what a dropped stream leaves.
 
-use crate::rig::{ALL, MAIN, Options, Over, Rig, check};
+use crate::rig::{ALL, MAIN, Options, Over, REL, Rig, check};
 use trunkline_aio::MethodKind;
 use trunkline_buffer::{ReadStream, ReadStreamFlags, Strategy, StrategyKind};
+use trunkline_pgformat::{ForkNumber, RELSEG_SIZE};
 
 /// Reads `blocks` through a stream that starts at full combining, after the blocks `cached` were
 /// brought in, and gives the reads that it made.
@@ -64,6 +65,25 @@ fn own_reads_in_progress_are_joined_at_any_place() {
         blocks.extend([again, 10]);
         assert_eq!(reads_of(&blocks, &[]), [(0, 3), (10, 1)]);
     }
+}
+
+#[test]
+fn a_run_ends_with_its_segment() {
+    let rig = Rig::new(Over::Lazy, Options::default());
+    let mut ctx = rig.issuer();
+    rig.smgr.create(REL, ForkNumber::Main, false).unwrap();
+    rig.smgr
+        .extend(REL, ForkNumber::Main, 0, RELSEG_SIZE + 16)
+        .unwrap();
+    let blocks = RELSEG_SIZE - 5..RELSEG_SIZE + 8;
+    let mut stream = rig.stream(true, blocks.clone());
+    for block in blocks {
+        let buffer = stream.next(&mut ctx).unwrap().unwrap();
+        assert_eq!(buffer.block(), block);
+        // Allocated and never written: a new page is sound.
+        assert!(buffer.share().page().is_all_zeros());
+    }
+    assert_eq!(rig.lazy().take_reads(), [(RELSEG_SIZE - 5, 5), (0, 8)]);
 }
 
 #[test]

@@ -308,3 +308,28 @@ fn a_truncated_tail_is_forgotten_and_can_grow_again() {
         );
     }
 }
+
+#[test]
+fn prefetched_blocks_are_read_once_and_joined() {
+    for over in ALL {
+        let rig = Rig::new(over, Options::default());
+        let mut ctx = rig.issuer();
+        rig.fill(&mut ctx, 40);
+        drop(rig.pool.read(&mut ctx, MAIN, 10, None).unwrap());
+        let before = rig.pool.stats().read_blocks;
+        assert_eq!(rig.pool.prefetch(&mut ctx, MAIN, 4, 20).unwrap(), 19);
+        if over == Over::Lazy {
+            assert!(rig.lazy().held() > 0, "nobody has waited");
+            assert_eq!(rig.lazy().take_reads(), [(10, 1), (4, 6), (11, 8), (19, 5)]);
+        }
+        let mut other = rig.issuer();
+        for block in 4..24 {
+            check(
+                &rig.pool.read(&mut other, MAIN, block, None).unwrap(),
+                block,
+            );
+        }
+        assert_eq!(rig.pool.stats().read_blocks - before, 19);
+        rig.evict(&mut ctx);
+    }
+}

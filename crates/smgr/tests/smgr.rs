@@ -1,0 +1,250 @@
+//! The storage manager through its public API, on the operating system's files.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
+use trunkline_aio::{
+    Aio, AioConfig, Completions, Executor, InFlight, IoRequest, Method, MethodKind, Op, OsStorage,
+    RequestBatch, SystemCalls,
+};
+use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RELSEG_SIZE, RelFileLocator};
+use trunkline_smgr::{Smgr, SmgrConfig, segment_remaining};
+
+fn rel(rel_number: u32) -> RelFileLocator {
+    RelFileLocator {
+        spc_oid: Oid(1663),
+        db_oid: Oid(5),
+        rel_number,
+    }
+}
+
+const MAIN: ForkNumber = ForkNumber::Main;
+
+struct Rig {
+    dir: tempfile::TempDir,
+    aio: Arc<Aio>,
+    smgr: Arc<Smgr>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let config = AioConfig {
+            method: Some(MethodKind::Worker),
+            ..AioConfig::default()
+        };
+        Rig::over(Aio::start(config).unwrap(), SmgrConfig::default())
+    }
+
+    fn over(aio: Arc<Aio>, config: SmgrConfig) -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("base/5")).unwrap();
+        let smgr = Smgr::new(
+            Arc::new(OsStorage::new()),
+            &aio,
+            dir.path().to_owned(),
+            config,
+        );
+        Rig { dir, aio, smgr }
+    }
+
+    /// Another manager of the same files, that remembers nothing.
+    fn afresh(&self) -> Arc<Smgr> {
+        let dir = self.dir.path().to_owned();
+        Smgr::new(
+            Arc::new(OsStorage::new()),
+            &self.aio,
+            dir,
+            SmgrConfig::default(),
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("base/5").join(name)
+    }
+
+    fn blocks_of(&self, name: &str) -> u64 {
+        fs::metadata(self.path(name)).unwrap().len() / BLCKSZ as u64
+    }
+}
+
+#[test]
+fn forks_are_created_once_and_removed_whole() {
+    let rig = Rig::new();
+    rig.smgr.create(rel(1), MAIN, false).unwrap();
+    rig.smgr.create(rel(1), ForkNumber::Vm, false).unwrap();
+    rig.smgr.create(rel(1), MAIN, true).unwrap();
+    let error = rig.afresh().create(rel(1), MAIN, false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "could not create file \"base/5/1\": File exists"
+    );
+    assert_eq!(error.sqlstate(), "58P02");
+    assert!(rig.smgr.exists(rel(1), ForkNumber::Vm).unwrap());
+    assert!(!rig.smgr.exists(rel(1), ForkNumber::Fsm).unwrap());
+    assert_eq!(rig.smgr.nblocks(rel(1), MAIN).unwrap(), 0);
+    let error = rig.smgr.nblocks(rel(2), MAIN).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "could not open file \"base/5/2\": No such file or directory"
+    );
+
+    rig.smgr.unlink(rel(1)).unwrap();
+    assert_eq!(
+        fs::read_dir(rig.dir.path().join("base/5")).unwrap().count(),
+        0
+    );
+    assert!(!rig.smgr.exists(rel(1), MAIN).unwrap());
+    assert_eq!(rig.smgr.open_files(), 0);
+    rig.smgr.unlink(rel(1)).unwrap();
+}
+
+#[test]
+fn forks_cross_segments_of_one_gibibyte() {
+    let rig = Rig::new();
+    assert_eq!(segment_remaining(RELSEG_SIZE - 1), 1);
+    rig.smgr.create(rel(1), MAIN, false).unwrap();
+    rig.smgr.extend(rel(1), MAIN, 0, RELSEG_SIZE - 2).unwrap();
+    rig.smgr.extend(rel(1), MAIN, RELSEG_SIZE - 2, 5).unwrap();
+    assert_eq!(rig.blocks_of("1"), u64::from(RELSEG_SIZE));
+    assert_eq!(rig.blocks_of("1.1"), 3);
+    for smgr in [&rig.smgr, &rig.afresh()] {
+        assert_eq!(smgr.nblocks(rel(1), MAIN).unwrap(), RELSEG_SIZE + 3);
+    }
+    // Exactly a segment: there is none after it, or an empty one.
+    rig.smgr.truncate(rel(1), MAIN, RELSEG_SIZE).unwrap();
+    assert!(!rig.path("1.1").exists());
+    assert_eq!(rig.afresh().nblocks(rel(1), MAIN).unwrap(), RELSEG_SIZE);
+    fs::write(rig.path("1.1"), []).unwrap();
+    assert_eq!(rig.afresh().nblocks(rel(1), MAIN).unwrap(), RELSEG_SIZE);
+
+    let error = rig
+        .smgr
+        .truncate(rel(1), MAIN, RELSEG_SIZE + 1)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "could not truncate file \"base/5/1\" to 131073 blocks: it's only 131072 blocks now"
+    );
+    rig.smgr.truncate(rel(1), MAIN, 5).unwrap();
+    assert_eq!(rig.blocks_of("1"), 5);
+    assert_eq!(rig.smgr.nblocks(rel(1), MAIN).unwrap(), 5);
+    let error = rig.smgr.extend(rel(1), MAIN, 5, u32::MAX - 5).unwrap_err();
+    assert_eq!(error.sqlstate(), "54000");
+    rig.smgr.unlink(rel(1)).unwrap();
+    assert!(!rig.path("1").exists() && !rig.path("1.1").exists());
+}
+
+#[test]
+fn open_files_are_limited_and_a_partial_block_does_not_count() {
+    let aio = Aio::start(AioConfig::default()).unwrap();
+    let rig = Rig::over(
+        aio,
+        SmgrConfig {
+            max_open_files: 4,
+            ..SmgrConfig::default()
+        },
+    );
+    for number in 1..=20 {
+        rig.smgr.create(rel(number), MAIN, false).unwrap();
+        rig.smgr.extend(rel(number), MAIN, 0, number).unwrap();
+        assert!(rig.smgr.open_files() <= 4);
+    }
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(rig.path("7"))
+        .unwrap();
+    file.set_len(7 * BLCKSZ as u64 + 100).unwrap();
+    let afresh = rig.afresh();
+    for number in 1..=20 {
+        assert_eq!(rig.smgr.nblocks(rel(number), MAIN).unwrap(), number);
+        assert_eq!(afresh.nblocks(rel(number), MAIN).unwrap(), number);
+    }
+}
+
+#[test]
+fn direct_io_can_be_turned_off() {
+    let aio = Aio::start(AioConfig::default()).unwrap();
+    let rig = Rig::over(
+        aio,
+        SmgrConfig {
+            direct: false,
+            ..SmgrConfig::default()
+        },
+    );
+    rig.smgr.create(rel(1), MAIN, false).unwrap();
+    assert!(!rig.smgr.is_direct());
+    assert_eq!(rig.smgr.alignment(rel(1), MAIN).unwrap(), None);
+    let direct = rig.afresh();
+    // Either the file system offers it, or the manager knows that it does not.
+    let alignment = direct.alignment(rel(1), MAIN).unwrap();
+    assert_eq!(direct.is_direct(), alignment.is_some());
+}
+
+/// Executes at once, notes syncs, and fails them with an errno of choice.
+#[derive(Default)]
+struct Syncs {
+    errno: AtomicI32,
+    paths: Mutex<Vec<String>>,
+}
+
+impl Method for Syncs {
+    fn name(&self) -> &'static str {
+        "syncs"
+    }
+
+    fn submit(&self, batch: &mut RequestBatch, completions: &Completions) {
+        for request in batch {
+            let mut outcome = SystemCalls.execute(&request);
+            if request.op() == Op::Fsync {
+                let path = request.file().unwrap().path();
+                self.paths
+                    .lock()
+                    .unwrap()
+                    .push(path.file_name().unwrap().to_string_lossy().into());
+                outcome = -self.errno.load(Ordering::SeqCst);
+            }
+            let rest: Option<IoRequest> = completions.complete(request, outcome);
+            assert!(rest.is_none());
+        }
+    }
+
+    fn wait(&self, io: &InFlight<'_>) {
+        io.park();
+    }
+}
+
+#[test]
+fn every_segment_written_is_synced_once_and_failures_are_told() {
+    let method = Arc::new(Syncs::default());
+    let aio = Aio::start_with(AioConfig::default(), Arc::clone(&method) as _).unwrap();
+    let rig = Rig::over(Arc::clone(&aio), SmgrConfig::default());
+    let mut ctx = aio.issuer(1).unwrap();
+    let taken = || std::mem::take(&mut *method.paths.lock().unwrap());
+    for number in 1..=3 {
+        rig.smgr.create(rel(number), MAIN, false).unwrap();
+    }
+    rig.smgr.sync_all(&mut ctx).unwrap();
+    assert_eq!(taken(), ["1", "2", "3"]);
+    rig.smgr.sync_all(&mut ctx).unwrap();
+    assert!(taken().is_empty());
+
+    rig.smgr.extend(rel(3), MAIN, 0, RELSEG_SIZE + 1).unwrap();
+    rig.smgr.register_sync(rel(2), MAIN, 0);
+    rig.smgr.register_sync(rel(1), MAIN, 0);
+    // A file that is gone has nothing to sync.
+    rig.smgr.unlink(rel(1)).unwrap();
+    rig.smgr.sync_all(&mut ctx).unwrap();
+    assert_eq!(taken(), ["2", "3", "3.1"]);
+    rig.smgr.unlink(rel(3)).unwrap();
+
+    rig.smgr.register_sync(rel(2), MAIN, 0);
+    method.errno.store(5, Ordering::SeqCst);
+    let error = rig.smgr.sync_all(&mut ctx).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "could not fsync file \"base/5/2\": Input/output error"
+    );
+    assert_eq!(error.sqlstate(), "58030");
+}
