@@ -1,4 +1,6 @@
-//! placeholder
+//! SQL over the engine.
 
 pub mod error;
 pub mod outcome;
+pub mod query;
+pub mod statement;

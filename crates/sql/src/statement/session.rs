@@ -1,0 +1,208 @@
+//! Statements about the session: SET, RESET, SHOW, and transaction control.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::tokens::Tokens;
+use super::{SetStatement, Statement, TransactionStatement};
+use crate::error::SqlError;
+
+/// Parses SET.
+pub fn set(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
+    tokens.expect_word("SET")?;
+    let mut local = false;
+    if tokens.peek_nth_word(1).is_some() {
+        local = tokens.take_word("LOCAL");
+        if !local && tokens.take_words(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
+            // The session's default for later transactions.
+            let modes = modes(tokens)?;
+            return match modes.into_iter().next() {
+                Some((name, value)) => Ok(Statement::Set(SetStatement::Value {
+                    name: format!("default_{name}"),
+                    value,
+                    local: false,
+                })),
+                None => Err(tokens.syntax_error()),
+            };
+        }
+        if !local && tokens.peek_nth_word(1).as_deref() != Some("TO") {
+            tokens.take_word("SESSION");
+        }
+    }
+    if tokens.take_word("TRANSACTION") {
+        if tokens.peek_word().as_deref() == Some("SNAPSHOT") {
+            return Err(SqlError::not_supported(
+                "SET TRANSACTION SNAPSHOT is not supported",
+            ));
+        }
+        return Ok(Statement::Set(SetStatement::Transaction(modes(tokens)?)));
+    }
+    if tokens.take_words(&["TIME", "ZONE"]) {
+        return value(tokens, "timezone".to_owned(), local);
+    }
+    if tokens.take_word("NAMES") {
+        return value(tokens, "client_encoding".to_owned(), local);
+    }
+    if tokens.take_word("SCHEMA") {
+        return value(tokens, "search_path".to_owned(), local);
+    }
+    for refused in ["ROLE", "CONSTRAINTS"] {
+        if tokens.peek_word().as_deref() == Some(refused) {
+            return Err(SqlError::not_supported(format!(
+                "SET {refused} is not supported"
+            )));
+        }
+    }
+    if tokens.peek_word().as_deref() == Some("AUTHORIZATION") {
+        return Err(SqlError::not_supported(
+            "SET SESSION AUTHORIZATION is not supported",
+        ));
+    }
+    let name = setting_name(tokens)?;
+    if !tokens.take(&Token::Eq) {
+        tokens.expect_word("TO")?;
+    }
+    value(tokens, name, local)
+}
+
+fn setting_name(tokens: &mut Tokens<'_>) -> Result<String, SqlError> {
+    let mut name = tokens.identifier()?;
+    while tokens.take(&Token::Period) {
+        name.push('.');
+        name.push_str(&tokens.identifier()?);
+    }
+    Ok(name)
+}
+
+fn value(tokens: &mut Tokens<'_>, name: String, local: bool) -> Result<Statement, SqlError> {
+    if tokens.take_word("DEFAULT") {
+        return Ok(Statement::Set(SetStatement::Default { name, local }));
+    }
+    if name == "timezone" && tokens.take_word("LOCAL") {
+        return Ok(Statement::Set(SetStatement::Default { name, local }));
+    }
+    let values = tokens.list(|tokens| {
+        if let Some(text) = tokens.take_string() {
+            return Ok(text);
+        }
+        let sign = if tokens.take(&Token::Minus) {
+            "-"
+        } else {
+            tokens.take(&Token::Plus);
+            ""
+        };
+        if let Some(number) = tokens.take_number() {
+            return Ok(format!("{sign}{number}"));
+        }
+        tokens.identifier()
+    })?;
+    Ok(Statement::Set(SetStatement::Value {
+        name,
+        value: values.join(", "),
+        local,
+    }))
+}
+
+/// Parses RESET.
+pub fn reset(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
+    tokens.expect_word("RESET")?;
+    if tokens.take_word("ALL") {
+        return Ok(Statement::Set(SetStatement::ResetAll));
+    }
+    let name = if tokens.take_words(&["TIME", "ZONE"]) {
+        "timezone".to_owned()
+    } else if tokens.take_words(&["TRANSACTION", "ISOLATION", "LEVEL"]) {
+        "transaction_isolation".to_owned()
+    } else {
+        setting_name(tokens)?
+    };
+    Ok(Statement::Set(SetStatement::Default { name, local: false }))
+}
+
+/// Parses SHOW.
+pub fn show(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
+    tokens.expect_word("SHOW")?;
+    if tokens.take_word("ALL") {
+        return Ok(Statement::Show(None));
+    }
+    let name = if tokens.take_words(&["TIME", "ZONE"]) {
+        "timezone".to_owned()
+    } else if tokens.take_words(&["TRANSACTION", "ISOLATION", "LEVEL"]) {
+        "transaction_isolation".to_owned()
+    } else if tokens.take_words(&["SESSION", "AUTHORIZATION"]) {
+        "session_authorization".to_owned()
+    } else {
+        setting_name(tokens)?
+    };
+    Ok(Statement::Show(Some(name)))
+}
+
+/// Parses BEGIN, START TRANSACTION, COMMIT, END, ROLLBACK and ABORT.
+pub fn transaction(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
+    let begins = tokens.take_words(&["START", "TRANSACTION"]);
+    if begins || tokens.take_word("BEGIN") {
+        if !begins {
+            noise(tokens);
+        }
+        return Ok(Statement::Transaction(TransactionStatement::Begin(modes(
+            tokens,
+        )?)));
+    }
+    let commits = tokens.take_word("COMMIT") || tokens.take_word("END");
+    if !commits && !tokens.take_word("ROLLBACK") {
+        tokens.expect_word("ABORT")?;
+    }
+    if tokens.peek_word().as_deref() == Some("PREPARED") {
+        return Err(SqlError::not_supported(
+            "prepared transactions are not supported",
+        ));
+    }
+    noise(tokens);
+    if tokens.peek_word().as_deref() == Some("TO") {
+        return Err(SqlError::not_supported("savepoints are not supported"));
+    }
+    let mut chain = false;
+    if tokens.take_word("AND") {
+        chain = !tokens.take_word("NO");
+        tokens.expect_word("CHAIN")?;
+    }
+    Ok(Statement::Transaction(if commits {
+        TransactionStatement::Commit { chain }
+    } else {
+        TransactionStatement::Rollback { chain }
+    }))
+}
+
+fn noise(tokens: &mut Tokens<'_>) {
+    let _ = tokens.take_word("WORK") || tokens.take_word("TRANSACTION");
+}
+
+/// Transaction modes, as the settings that they stand for.
+fn modes(tokens: &mut Tokens<'_>) -> Result<Vec<(String, String)>, SqlError> {
+    let mut modes = Vec::new();
+    loop {
+        let (name, value) = if tokens.take_words(&["ISOLATION", "LEVEL"]) {
+            let level = [
+                ["READ", "COMMITTED"].as_slice(),
+                &["READ", "UNCOMMITTED"],
+                &["REPEATABLE", "READ"],
+                &["SERIALIZABLE"],
+            ]
+            .into_iter()
+            .find(|words| tokens.take_words(words))
+            .ok_or_else(|| tokens.syntax_error())?;
+            ("transaction_isolation", level.join(" ").to_lowercase())
+        } else if tokens.take_words(&["READ", "ONLY"]) {
+            ("transaction_read_only", "on".to_owned())
+        } else if tokens.take_words(&["READ", "WRITE"]) {
+            ("transaction_read_only", "off".to_owned())
+        } else if tokens.take_words(&["NOT", "DEFERRABLE"]) {
+            ("transaction_deferrable", "off".to_owned())
+        } else if tokens.take_word("DEFERRABLE") {
+            ("transaction_deferrable", "on".to_owned())
+        } else {
+            return Ok(modes);
+        };
+        modes.push((name.to_owned(), value));
+        tokens.take(&Token::Comma);
+    }
+}

@@ -1,0 +1,456 @@
+//! One statement's tokens, read one by one, with PostgreSQL's syntax errors.
+//!
+//! A thin layer over sqlparser's parser: names are folded as PostgreSQL folds them, keywords are
+//! matched by spelling, and an unexpected token is `syntax error at or near "x"` with its position.
+
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use super::{QualifiedName, TypeName};
+use crate::error::SqlError;
+
+/// Longest identifier in bytes (`NAMEDATALEN` - 1); longer ones are cut, as PostgreSQL does.
+const MAX_IDENTIFIER_BYTES: usize = 63;
+
+const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+
+/// The tokens of one statement.
+pub struct Tokens<'a> {
+    text: &'a str,
+    parser: Parser<'a>,
+}
+
+impl<'a> Tokens<'a> {
+    /// Tokenizes `text`.
+    ///
+    /// # Errors
+    /// An unterminated quote or comment, or a character that begins no token.
+    pub fn new(text: &'a str) -> Result<Tokens<'a>, SqlError> {
+        let tokens = Tokenizer::new(&DIALECT, text)
+            .tokenize_with_location()
+            .map_err(|error| {
+                let position = character_position(text, error.location);
+                let near: String = text.chars().skip(position.saturating_sub(1)).collect();
+                let what = if error.message.contains("Unterminated string") {
+                    "unterminated quoted string"
+                } else if error.message.contains("EOF in a multi-line comment") {
+                    "unterminated /* comment"
+                } else if error.message.contains("delimiter '\"'") {
+                    "unterminated quoted identifier"
+                } else {
+                    "syntax error"
+                };
+                SqlError::new("42601", format!("{what} at or near \"{near}\"")).at(position)
+            })?;
+        Ok(Tokens {
+            text,
+            parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens),
+        })
+    }
+
+    /// The statement's text.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// One-based character position of the next token.
+    pub fn position(&self) -> usize {
+        match self.parser.peek_token_ref() {
+            TokenWithSpan {
+                token: Token::EOF, ..
+            } => self.text.chars().count() + 1,
+            token => character_position(self.text, token.span.start),
+        }
+    }
+
+    /// `syntax error at or near` the next token.
+    pub fn syntax_error(&self) -> SqlError {
+        let message = match &self.parser.peek_token_ref().token {
+            Token::EOF => "syntax error at end of input".to_owned(),
+            Token::SemiColon => "syntax error at or near \";\"".to_owned(),
+            _ => format!("syntax error at or near \"{}\"", self.token_text()),
+        };
+        SqlError::new("42601", message).at(self.position())
+    }
+
+    /// The next token as it was written.
+    fn token_text(&self) -> String {
+        let token = self.parser.peek_token_ref();
+        let start = character_position(self.text, token.span.start).saturating_sub(1);
+        let end = character_position(self.text, token.span.end).saturating_sub(1);
+        let written: String = self.text.chars().skip(start).take(end - start).collect();
+        if written.is_empty() {
+            token.token.to_string()
+        } else {
+            written
+        }
+    }
+
+    /// Whether all tokens are read.
+    pub fn at_end(&self) -> bool {
+        matches!(
+            self.parser.peek_token_ref().token,
+            Token::EOF | Token::SemiColon
+        )
+    }
+
+    /// Demands that all tokens are read.
+    ///
+    /// # Errors
+    /// There is another token.
+    pub fn expect_end(&self) -> Result<(), SqlError> {
+        if self.at_end() {
+            Ok(())
+        } else {
+            Err(self.syntax_error())
+        }
+    }
+
+    /// The next token's word in upper case, if it is an unquoted word.
+    pub fn peek_word(&self) -> Option<String> {
+        Self::word_of(&self.parser.peek_token_ref().token)
+    }
+
+    /// The word `n` tokens on.
+    pub fn peek_nth_word(&self, n: usize) -> Option<String> {
+        Self::word_of(&self.parser.peek_nth_token(n).token)
+    }
+
+    fn word_of(token: &Token) -> Option<String> {
+        match token {
+            Token::Word(word) if word.quote_style.is_none() => {
+                Some(word.value.to_ascii_uppercase())
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads `word` if it is next.
+    pub fn take_word(&mut self, word: &str) -> bool {
+        let found = self.peek_word().is_some_and(|next| next == word);
+        if found {
+            self.parser.next_token();
+        }
+        found
+    }
+
+    /// Reads all of `words` if they are next.
+    pub fn take_words(&mut self, words: &[&str]) -> bool {
+        let all = words
+            .iter()
+            .enumerate()
+            .all(|(n, word)| self.peek_nth_word(n).is_some_and(|next| next == *word));
+        if all {
+            for _ in words {
+                self.parser.next_token();
+            }
+        }
+        all
+    }
+
+    /// Reads `word`.
+    ///
+    /// # Errors
+    /// Something else is next.
+    pub fn expect_word(&mut self, word: &str) -> Result<(), SqlError> {
+        if self.take_word(word) {
+            Ok(())
+        } else {
+            Err(self.syntax_error())
+        }
+    }
+
+    /// Reads `token` if it is next.
+    pub fn take(&mut self, token: &Token) -> bool {
+        self.parser.consume_token(token)
+    }
+
+    /// Reads `token`.
+    ///
+    /// # Errors
+    /// Something else is next.
+    pub fn expect(&mut self, token: &Token) -> Result<(), SqlError> {
+        if self.take(token) {
+            Ok(())
+        } else {
+            Err(self.syntax_error())
+        }
+    }
+
+    /// Whether `token` is next.
+    pub fn peek(&self, token: &Token) -> bool {
+        self.parser.peek_token_ref().token == *token
+    }
+
+    /// Whether `token` is `n` tokens on.
+    pub fn peek_nth(&self, n: usize, token: &Token) -> bool {
+        self.parser.peek_nth_token(n).token == *token
+    }
+
+    /// Reads an identifier: folded to lower case unless quoted, cut to 63 bytes.
+    ///
+    /// # Errors
+    /// Something else is next.
+    pub fn identifier(&mut self) -> Result<String, SqlError> {
+        let Token::Word(word) = &self.parser.peek_token_ref().token else {
+            return Err(self.syntax_error());
+        };
+        let name = fold_identifier(&word.value, word.quote_style.is_some());
+        if name.is_empty() {
+            return Err(SqlError::new(
+                "42601",
+                "zero-length delimited identifier at or near \"\"\"\"",
+            )
+            .at(self.position()));
+        }
+        self.parser.next_token();
+        Ok(name)
+    }
+
+    /// Reads `[schema.]name`.
+    ///
+    /// # Errors
+    /// Something else is next, or the name has more parts.
+    pub fn qualified_name(&mut self) -> Result<QualifiedName, SqlError> {
+        let mut parts = vec![self.identifier()?];
+        while self.take(&Token::Period) {
+            parts.push(self.identifier()?);
+        }
+        qualify(parts)
+    }
+
+    /// Reads a comma-separated list of at least one item.
+    ///
+    /// # Errors
+    /// An item's.
+    pub fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, SqlError>,
+    ) -> Result<Vec<T>, SqlError> {
+        let mut items = vec![item(self)?];
+        while self.take(&Token::Comma) {
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
+    /// Reads `(item, ...)`.
+    ///
+    /// # Errors
+    /// An item's, or a missing parenthesis.
+    pub fn parenthesized<T>(
+        &mut self,
+        item: impl FnMut(&mut Self) -> Result<T, SqlError>,
+    ) -> Result<Vec<T>, SqlError> {
+        self.expect(&Token::LParen)?;
+        let items = self.list(item)?;
+        self.expect(&Token::RParen)?;
+        Ok(items)
+    }
+
+    /// Reads a string constant of any of PostgreSQL's forms, if one is next.
+    pub fn take_string(&mut self) -> Option<String> {
+        let value = match &self.parser.peek_token_ref().token {
+            Token::SingleQuotedString(text)
+            | Token::EscapedStringLiteral(text)
+            | Token::UnicodeStringLiteral(text) => text.clone(),
+            Token::DollarQuotedString(quoted) => quoted.value.clone(),
+            _ => return None,
+        };
+        self.parser.next_token();
+        Some(value)
+    }
+
+    /// Reads an unsigned numeric constant as written, if one is next.
+    pub fn take_number(&mut self) -> Option<String> {
+        let Token::Number(number, _) = &self.parser.peek_token_ref().token else {
+            return None;
+        };
+        let number = number.clone();
+        self.parser.next_token();
+        Some(number)
+    }
+
+    /// Skips the next token.
+    pub fn skip(&mut self) {
+        self.parser.next_token();
+    }
+
+    /// Reads an expression, with its text as written.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn expression(&mut self) -> Result<(ast::Expr, String), SqlError> {
+        let start = self.position();
+        let expression = self
+            .parser
+            .parse_expr()
+            .map_err(|error| self.syntax_error_of(&error))?;
+        let end = self.position();
+        let written: String = self
+            .text
+            .chars()
+            .skip(start - 1)
+            .take(end - start)
+            .collect();
+        Ok((expression, written.trim_end().to_owned()))
+    }
+
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn query(&mut self) -> Result<Box<ast::Query>, SqlError> {
+        self.parser
+            .parse_query()
+            .map_err(|error| self.syntax_error_of(&error))
+    }
+
+    /// Reads a type's name with its modifiers.
+    ///
+    /// # Errors
+    /// Something else is next, or an array type.
+    pub fn type_name(&mut self) -> Result<TypeName, SqlError> {
+        let position = self.position();
+        let quoted = matches!(&self.parser.peek_token_ref().token,
+            Token::Word(word) if word.quote_style.is_some());
+        let mut name = self.identifier()?;
+        if name == "pg_catalog" && self.take(&Token::Period) {
+            name = self.identifier()?;
+        }
+        if !quoted {
+            self.type_name_further_words(&mut name);
+        }
+        let mut modifiers = Vec::new();
+        if self.take(&Token::LParen) {
+            modifiers = self.list(|tokens| {
+                let negative = tokens.take(&Token::Minus);
+                let number = tokens.take_number().ok_or_else(|| tokens.syntax_error())?;
+                let number: i32 = number.parse().map_err(|_| tokens.syntax_error())?;
+                Ok(if negative { -number } else { number })
+            })?;
+            self.expect(&Token::RParen)?;
+        }
+        if self.take_words(&["WITH", "TIME", "ZONE"]) {
+            name.push_str(" with time zone");
+        } else if self.take_words(&["WITHOUT", "TIME", "ZONE"]) {
+            name.push_str(" without time zone");
+        }
+        if self.peek(&Token::LBracket) || self.peek_word().as_deref() == Some("ARRAY") {
+            return Err(SqlError::not_supported(format!(
+                "columns of array type {name}[] are not supported"
+            ))
+            .at(position));
+        }
+        Ok(TypeName {
+            name,
+            modifiers,
+            position,
+        })
+    }
+
+    /// The second word of `double precision`, `character varying`, `bit varying`.
+    fn type_name_further_words(&mut self, name: &mut String) {
+        let second = match name.as_str() {
+            "double" => "PRECISION",
+            "character" | "char" | "bit" | "nchar" => "VARYING",
+            "national" => "CHARACTER",
+            _ => return,
+        };
+        if self.take_word(second) {
+            name.push(' ');
+            name.push_str(&second.to_ascii_lowercase());
+        }
+    }
+
+    /// Whatever is left, handed to sqlparser as one statement.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn rest_as_statement(&mut self) -> Result<ast::Statement, SqlError> {
+        self.parser
+            .parse_statement()
+            .map_err(|error| self.syntax_error_of(&error))
+    }
+
+    /// sqlparser's error as PostgreSQL would put it: the token that it stumbled over is next, or
+    /// was just read.
+    fn syntax_error_of(&mut self, error: &ParserError) -> SqlError {
+        match error {
+            ParserError::RecursionLimitExceeded => {
+                SqlError::new("54001", "stack depth limit exceeded")
+            }
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+                match location_in(message) {
+                    Some(location) => self.syntax_error_at(location),
+                    None => self.syntax_error(),
+                }
+            }
+        }
+    }
+
+    fn syntax_error_at(&mut self, location: Location) -> SqlError {
+        // Rewind or advance to the token at that place, so that its own text is named.
+        while self.parser.peek_token_ref().span.start > location {
+            self.parser.prev_token();
+        }
+        while self.parser.peek_token_ref().span.start < location
+            && self.parser.peek_token_ref().token != Token::EOF
+        {
+            self.parser.next_token();
+        }
+        self.syntax_error()
+    }
+}
+
+/// The `at Line: 1, Column: 8` that ends sqlparser's messages.
+fn location_in(message: &str) -> Option<Location> {
+    let (_, place) = message.rsplit_once(" at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    Some(Location::new(
+        line.parse().ok()?,
+        column.trim().parse().ok()?,
+    ))
+}
+
+/// A name as PostgreSQL folds it: to lower case unless quoted, and cut to 63 bytes.
+pub fn fold_identifier(written: &str, quoted: bool) -> String {
+    let mut name = if quoted {
+        written.to_owned()
+    } else {
+        written.to_lowercase()
+    };
+    if name.len() > MAX_IDENTIFIER_BYTES {
+        let mut end = MAX_IDENTIFIER_BYTES;
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        name.truncate(end);
+    }
+    name
+}
+
+/// `[database.][schema.]name` as its parts.
+pub fn qualify(mut parts: Vec<String>) -> Result<QualifiedName, SqlError> {
+    let too_many = || SqlError::new("42601", "improper qualified name (too many dotted names)");
+    let name = parts.pop().ok_or_else(too_many)?;
+    let schema = parts.pop();
+    if parts.len() > 1 {
+        return Err(too_many());
+    }
+    Ok(QualifiedName { schema, name })
+}
+
+/// One-based character position of a line and column.
+fn character_position(text: &str, location: Location) -> usize {
+    let line = usize::try_from(location.line).unwrap_or(usize::MAX);
+    let column = usize::try_from(location.column).unwrap_or(usize::MAX);
+    let before: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(|line| line.chars().count())
+        .sum();
+    before + column.max(1)
+}
