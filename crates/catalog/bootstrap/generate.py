@@ -121,12 +121,15 @@ ROWS = {
     "pg_auth_members": ("true", "oid"),
     "pg_authid": ("true", "oid"),
     "pg_collation": ("collname in ('default', 'C', 'POSIX')", "oid"),
-    "pg_database": ("true", "oid"),
+    # The template databases have no directories here, so they are none.
+    "pg_database": ("datname = 'postgres'", "oid"),
     "pg_description": (DESCRIBED, "classoid, objoid, objsubid"),
     "pg_language": (f"oid in ({INCLUDED_LANGUAGES})", "oid"),
     "pg_namespace": ("nspname <> 'information_schema'", "oid"),
     "pg_proc": (f"oid in ({INCLUDED_FUNCTIONS})", "oid"),
-    "pg_shdescription": ("true", "classoid, objoid"),
+    "pg_shdescription": ("classoid <> 'pg_database'::regclass or objoid in "
+                         "(select oid from pg_database where datname = 'postgres')",
+                         "classoid, objoid"),
     "pg_tablespace": ("true", "oid"),
     "pg_type": (f"oid in ({INCLUDED_TYPES})", "oid"),
 }

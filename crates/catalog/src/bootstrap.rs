@@ -3,10 +3,10 @@
 //! `pg_class`, `pg_attribute` and the row types in `pg_type` describe the system tables and follow
 //! from their descriptors; all other rows are listed in `bootstrap/rows`.
 //!
-//! What a cluster of PostgreSQL's has beyond this: indexes and TOAST tables of the system tables
-//! (so `relhasindex` is false and `reltoastrelid` 0) with the constraints that belong to them,
-//! views and `information_schema`, text search, operators, casts, and types and functions that do
-//! not exist here.
+//! What a cluster of PostgreSQL's has beyond this: the template databases, indexes and TOAST tables
+//! of the system tables (so `relhasindex` is false and `reltoastrelid` 0) with the constraints that
+//! belong to them, views and `information_schema`, text search, operators, casts, and types and
+//! functions that do not exist here.
 
 use trunkline_pgformat::{GLOBALTABLESPACE_OID, Oid, Xid};
 use trunkline_types::{Attribute, ColumnType, InputStyle, TypeError, input_text, oids as types};
@@ -236,6 +236,10 @@ pub(crate) fn parse_row(
 }
 
 fn text_payload(attribute: &Attribute, text: &str) -> Result<Vec<u8>, TypeError> {
+    if attribute.type_oid == types::PG_NODE_TREE {
+        // The type has no input function; ours holds SQL text.
+        return Ok(text.as_bytes().to_vec());
+    }
     let ty = ColumnType::new(attribute.type_oid, attribute.typmod)?;
     let mut payload = Vec::new();
     input_text(&ty, text, &InputStyle::default(), &mut payload)?;
@@ -355,13 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn databases_have_their_fixed_oids() {
+    fn the_database_has_its_fixed_oid() {
         let databases: Vec<PgDatabaseRow> = bootstrap_rows_of().unwrap();
         let named: Vec<(u32, &str)> = databases
             .iter()
             .map(|row| (row.oid.0, &*row.datname))
             .collect();
-        assert_eq!(named, [(1, "template1"), (4, "template0"), (5, "postgres")]);
+        assert_eq!(named, [(oids::POSTGRES_DATABASE.0, "postgres")]);
     }
 
     #[test]

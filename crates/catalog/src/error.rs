@@ -1,9 +1,11 @@
-//! What can be wrong with a definition or with a stored row.
+//! What can be wrong with a definition, with a stored row, or with the storage.
 
+use trunkline_buffer::BufferError;
+use trunkline_heap::HeapError;
 use trunkline_types::TypeError;
 
 /// An error of the catalog, in PostgreSQL's words where PostgreSQL has any.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// Two columns of one table have the same name.
     #[error("column \"{0}\" specified more than once")]
@@ -84,9 +86,22 @@ pub enum CatalogError {
         /// What is wrong.
         reason: String,
     },
+    /// A relation that was just looked up has no row in `pg_class`.
+    #[error("cache lookup failed for relation {0}")]
+    NoSuchRelation(trunkline_pgformat::Oid),
     /// A type refused a value.
     #[error(transparent)]
     Type(#[from] TypeError),
+    /// The system tables could not be read or written: I/O, corruption, space, a transaction's
+    /// status.
+    #[error(transparent)]
+    Heap(#[from] HeapError),
+}
+
+impl From<BufferError> for CatalogError {
+    fn from(error: BufferError) -> CatalogError {
+        CatalogError::Heap(HeapError::Buffer(error))
+    }
 }
 
 impl CatalogError {
@@ -103,18 +118,20 @@ impl CatalogError {
             CatalogError::SchemaNotFound(_) => "3F000",
             CatalogError::SystemNamespace { .. } => "42501",
             CatalogError::InvalidRow { .. } | CatalogError::Inconsistent { .. } => "XX001",
-            CatalogError::BuiltInData { .. } => "XX000",
+            CatalogError::BuiltInData { .. } | CatalogError::NoSuchRelation(_) => "XX000",
             CatalogError::Type(error) => error.sqlstate,
+            CatalogError::Heap(error) => error.sqlstate(),
         }
     }
 
     /// PostgreSQL's DETAIL line, where it has one.
-    pub fn detail(&self) -> Option<&str> {
+    pub fn detail(&self) -> Option<String> {
         match self {
             CatalogError::SystemNamespace { .. } => {
-                Some("System catalog modifications are currently disallowed.")
+                Some("System catalog modifications are currently disallowed.".to_owned())
             }
-            CatalogError::Type(error) => error.detail.as_deref(),
+            CatalogError::Type(error) => error.detail.clone(),
+            CatalogError::Heap(error) => error.detail(),
             _ => None,
         }
     }
@@ -127,6 +144,7 @@ impl CatalogError {
                  that doesn't conflict with any existing type.",
             ),
             CatalogError::Type(error) => error.hint.as_deref(),
+            CatalogError::Heap(error) => error.hint(),
             _ => None,
         }
     }

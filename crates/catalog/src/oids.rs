@@ -34,10 +34,6 @@ pub const PG_PUBLIC_NAMESPACE: Oid = Oid(2200);
 /// The superuser that `init` creates.
 pub const BOOTSTRAP_SUPERUSER: Oid = Oid(10);
 
-/// The database `template1`.
-pub const TEMPLATE1_DATABASE: Oid = Oid(1);
-/// The database `template0`.
-pub const TEMPLATE0_DATABASE: Oid = Oid(4);
 /// The database `postgres`.
 pub const POSTGRES_DATABASE: Oid = Oid(5);
 

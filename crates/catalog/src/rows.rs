@@ -311,7 +311,7 @@ mod tests {
         assert!(rows_round_trip::<PgAttributeRow>() > 400);
         assert!(rows_round_trip::<PgTypeRow>() > 150);
         assert_eq!(rows_round_trip::<PgNamespaceRow>(), 3);
-        assert_eq!(rows_round_trip::<PgDatabaseRow>(), 3);
+        assert_eq!(rows_round_trip::<PgDatabaseRow>(), 1);
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! The system tables of a new cluster, written to their files.
+
+use std::sync::Arc;
+
+use trunkline_aio::IoContext;
+use trunkline_buffer::{BufferError, BufferPool};
+use trunkline_heap::HeapWriter;
+use trunkline_pgformat::{ForkNumber, Oid, Xid};
+use trunkline_txn::TransactionManager;
+use trunkline_types::TupleFormer;
+
+use crate::bootstrap::{bootstrap_rows, relation_map};
+use crate::error::CatalogError;
+use crate::system_table::system_tables;
+use crate::writer::form_row;
+
+/// What the two `pg_filenode.map` files of a new cluster hold: pairs of a mapped table's OID and
+/// its file number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationMaps {
+    /// `global/pg_filenode.map`.
+    pub shared: Vec<(Oid, u32)>,
+    /// The database's.
+    pub database: Vec<(Oid, u32)>,
+}
+
+/// Makes the files of all system tables, those of `database` and the shared ones, and fills them
+/// with the rows of [`bootstrap_rows`], frozen. The directories are there already. What was written
+/// is in `pool`, for the caller to write out and sync.
+///
+/// # Errors
+/// A file exists already, or the storage's.
+pub fn bootstrap(
+    pool: &Arc<BufferPool>,
+    transactions: &Arc<TransactionManager>,
+    database: Oid,
+    io: &mut IoContext,
+) -> Result<RelationMaps, CatalogError> {
+    let mut former = TupleFormer::new();
+    for table in system_tables() {
+        let locator = table.initial_locator(database);
+        pool.smgr()
+            .create(locator, ForkNumber::Main, false)
+            .map_err(BufferError::from)?;
+        let heap = HeapWriter::new(pool, transactions, locator, Xid::BOOTSTRAP, 0);
+        for row in bootstrap_rows(table)? {
+            let mut tuple = form_row(&mut former, table, &row)?;
+            heap.insert_frozen(&mut tuple, io)?;
+        }
+    }
+    Ok(RelationMaps {
+        shared: relation_map(true),
+        database: relation_map(false),
+    })
+}
