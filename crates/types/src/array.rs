@@ -153,11 +153,12 @@ fn read_array(payload: &[u8]) -> Option<Array<'_>> {
     } else {
         None
     };
-    let start = if data_offset > 0 {
+    let with_length_word = if data_offset > 0 {
         data_offset
     } else {
         max_align(LENGTH_WORD + fixed)
-    } - LENGTH_WORD;
+    };
+    let start = with_length_word.checked_sub(LENGTH_WORD)?;
     let data = payload.get(start..).unwrap_or_default();
     // Every element takes a byte or a bit.
     if total > payload.len() * 8 {
@@ -200,12 +201,17 @@ fn needs_quotes(text: &[u8]) -> bool {
             .any(|&byte| matches!(byte, b'"' | b'\\' | b'{' | b'}' | b',') || is_space(byte))
 }
 
-/// Appends the text of an array (`array_out`); `None` if the payload makes no sense.
-pub(crate) fn output_text(payload: &[u8], style: &OutputStyle, out: &mut Vec<u8>) -> Option<()> {
-    let array = read_array(payload)?;
+/// Appends the text of an array (`array_out`).
+pub(crate) fn output_text(
+    ty: &ColumnType,
+    payload: &[u8],
+    style: &OutputStyle,
+    out: &mut Vec<u8>,
+) -> Result<(), TypeError> {
+    let array = read_array(payload).ok_or_else(|| value_io::damaged(ty))?;
     if array.elements.is_empty() {
         out.extend_from_slice(b"{}");
-        return Some(());
+        return Ok(());
     }
     if array
         .dimensions
@@ -243,7 +249,7 @@ pub(crate) fn output_text(payload: &[u8], style: &OutputStyle, out: &mut Vec<u8>
             None => out.extend_from_slice(b"NULL"),
             Some(value) => {
                 text.clear();
-                value_io::output_text(&array.elem, value, style, &mut text).ok()?;
+                value_io::output_text(&array.elem, value, style, &mut text)?;
                 if needs_quotes(&text) {
                     out.push(b'"');
                     for &byte in &text {
@@ -262,12 +268,16 @@ pub(crate) fn output_text(payload: &[u8], style: &OutputStyle, out: &mut Vec<u8>
             out.push(b'}');
         }
     }
-    Some(())
+    Ok(())
 }
 
-/// Appends the binary form (`array_send`); `None` if the payload makes no sense.
-pub(crate) fn output_binary(payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let array = read_array(payload)?;
+/// Appends the binary form (`array_send`).
+pub(crate) fn output_binary(
+    ty: &ColumnType,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), TypeError> {
+    let array = read_array(payload).ok_or_else(|| value_io::damaged(ty))?;
     out.extend_from_slice(&(array.dimensions.len() as i32).to_be_bytes());
     let has_null = array.elements.iter().any(Option::is_none);
     out.extend_from_slice(&i32::from(has_null).to_be_bytes());
@@ -283,11 +293,11 @@ pub(crate) fn output_binary(payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
         };
         let length = out.len();
         out.extend_from_slice(&[0; 4]);
-        value_io::output_binary(&array.elem, value, out).ok()?;
+        value_io::output_binary(&array.elem, value, out)?;
         let size = (out.len() - length - 4) as i32;
         out[length..length + 4].copy_from_slice(&size.to_be_bytes());
     }
-    Some(())
+    Ok(())
 }
 
 /// Reads the binary form (`array_recv`).
@@ -469,10 +479,19 @@ impl Parser<'_> {
         malformed(self.text, detail)
     }
 
+    fn mismatched(&self) -> TypeError {
+        self.malformed("Multidimensional arrays must have sub-arrays with matching dimensions.")
+    }
+
     /// A brace and all within; `depth` is that of its own items.
     fn braces(&mut self, depth: usize) -> Result<(), TypeError> {
         if depth >= MAX_DIMENSIONS {
-            return Err(too_many_dimensions(depth + 1));
+            return Err(TypeError::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!(
+                    "number of array dimensions exceeds the maximum allowed ({MAX_DIMENSIONS})"
+                ),
+            ));
         }
         if self.lengths.len() == depth {
             self.lengths.push(None);
@@ -494,14 +513,14 @@ impl Parser<'_> {
                 }
                 Some(b'{') => {
                     if nested == Some(false) {
-                        return Err(self.malformed("Unexpected \"{\" character."));
+                        return Err(self.mismatched());
                     }
                     nested = Some(true);
                     self.braces(depth + 1)?;
                 }
                 Some(_) => {
                     if nested == Some(true) || self.lengths.len() > depth + 1 {
-                        return Err(self.malformed("Unexpected array element."));
+                        return Err(self.mismatched());
                     }
                     nested = Some(false);
                     self.element()?;
@@ -521,9 +540,7 @@ impl Parser<'_> {
             }
         }
         match self.lengths[depth] {
-            Some(known) if known != count => Err(self.malformed(
-                "Multidimensional arrays must have sub-arrays with matching dimensions.",
-            )),
+            Some(known) if known != count => Err(self.mismatched()),
             _ => {
                 self.lengths[depth] = Some(count);
                 Ok(())
@@ -553,6 +570,10 @@ impl Parser<'_> {
                 self.at += 1;
             }
             self.at += 1;
+            self.skip_spaces();
+            if !matches!(self.peek(), None | Some(b',' | b'}' | b'{')) {
+                return Err(self.malformed("Incorrectly quoted array element."));
+            }
         } else {
             // Blanks at the end do not belong to the item, unless escaped.
             let mut end = 0;
@@ -626,19 +647,33 @@ pub fn put_oidvector(values: &[Oid], out: &mut Vec<u8>) {
 
 /// Reads `1 2 3` as an `int2vector` (`int2vectorin`) or `oidvector` (`oidvectorin`).
 pub(crate) fn input_vector_text(elem: Oid, text: &str, out: &mut Vec<u8>) -> Result<(), TypeError> {
-    let words = text
-        .split(|c: char| c.is_ascii() && is_space(c as u8))
-        .filter(|w| !w.is_empty());
+    let skip_spaces = |text: &str| text.len() - text.trim_start_matches(space).len();
+    let mut rest = &text[skip_spaces(text)..];
+    let mut small = Vec::new();
+    let mut values = Vec::new();
+    while !rest.is_empty() {
+        if elem == oids::INT2 {
+            let (word, after) = rest.split_at(rest.find(space).unwrap_or(rest.len()));
+            small.push(integer::parse_int2(word)?);
+            rest = after;
+        } else {
+            // A number ends where its digits do; what follows is the next one, blank or not.
+            let (value, after) = integer::parse_u32_prefix(rest, "oid")?;
+            values.push(Oid(value));
+            rest = after;
+        }
+        rest = &rest[skip_spaces(rest)..];
+    }
     if elem == oids::INT2 {
-        let values: Vec<i16> = words.map(integer::parse_int2).collect::<Result<_, _>>()?;
-        put_int2vector(&values, out);
+        put_int2vector(&small, out);
     } else {
-        let values: Vec<Oid> = words
-            .map(|word| integer::parse_u32(word, "oid").map(Oid))
-            .collect::<Result<_, _>>()?;
         put_oidvector(&values, out);
     }
     Ok(())
+}
+
+fn space(c: char) -> bool {
+    c.is_ascii() && is_space(c as u8)
 }
 
 /// Reads the binary form of a vector, which is an array's.

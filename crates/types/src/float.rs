@@ -23,33 +23,42 @@ pub(crate) trait Float: Copy {
     fn push_shortest(self, out: &mut Vec<u8>);
     /// Whether `digits * 10^exponent` lies exactly midway between two values of the type.
     fn is_midway(digits: u64, exponent: i32) -> bool;
-    fn reads_back(self, text: &str) -> bool;
+}
+
+/// `digits * 10^exponent` as an odd number times a power of two, if that is exact and the odd
+/// number small: then a float may equal it.
+fn exact_binary(digits: u64, exponent: i32) -> Option<(u128, i32)> {
+    // 5^27 is the largest power of five that fits 64 bits; more makes the odd number too large.
+    if digits == 0 || !(-27..=27).contains(&exponent) {
+        return None;
+    }
+    let power = 5u64.pow(exponent.unsigned_abs());
+    let scaled = if exponent >= 0 {
+        u128::from(digits) * u128::from(power)
+    } else {
+        if !digits.is_multiple_of(power) {
+            return None;
+        }
+        u128::from(digits / power)
+    };
+    let shift = scaled.trailing_zeros();
+    Some((scaled >> shift, exponent + shift as i32))
 }
 
 /// Whether `digits * 10^exponent` is an odd integer of `bits` bits times a power of two: then it
 /// lies between two values of `bits - 1` bits.
 fn has_exactly(bits: u32, digits: u64, exponent: i32) -> bool {
-    if digits == 0 {
-        return false;
-    }
-    // 5^27 is the largest power of five that fits 64 bits; more than that has more bits anyway.
-    let odd = if exponent >= 0 {
-        if exponent > 27 {
-            return false;
-        }
-        u128::from(digits) * 5u128.pow(exponent as u32)
-    } else {
-        if exponent < -27 {
-            return false;
-        }
-        let divisor = 5u64.pow(exponent.unsigned_abs());
-        if !digits.is_multiple_of(divisor) {
-            return false;
-        }
-        u128::from(digits / divisor)
-    };
-    let odd = odd >> odd.trailing_zeros();
-    u128::BITS - odd.leading_zeros() == bits
+    exact_binary(digits, exponent).is_some_and(|(odd, _)| u128::BITS - odd.leading_zeros() == bits)
+}
+
+/// Whether a positive normal float is exactly `digits * 10^exponent`.
+fn equals_decimal(value: f64, digits: u64, exponent: i32) -> bool {
+    const FRACTION_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+    let bits = value.to_bits();
+    let mantissa = bits & ((1 << FRACTION_BITS) - 1) | 1 << FRACTION_BITS;
+    let shift = mantissa.trailing_zeros();
+    let power = (bits >> FRACTION_BITS) as i32 - 1075 + shift as i32;
+    exact_binary(digits, exponent) == Some((u128::from(mantissa >> shift), power))
 }
 
 impl Float for f64 {
@@ -76,10 +85,6 @@ impl Float for f64 {
     fn is_midway(digits: u64, exponent: i32) -> bool {
         has_exactly(54, digits, exponent)
     }
-
-    fn reads_back(self, text: &str) -> bool {
-        text.parse() == Ok(self)
-    }
 }
 
 impl Float for f32 {
@@ -105,10 +110,6 @@ impl Float for f32 {
 
     fn is_midway(digits: u64, exponent: i32) -> bool {
         has_exactly(25, digits, exponent)
-    }
-
-    fn reads_back(self, text: &str) -> bool {
-        text.parse() == Ok(self)
     }
 }
 
@@ -361,6 +362,7 @@ impl Decimal {
 
 fn push_shortest<F: Float>(out: &mut Vec<u8>, value: F) {
     let start = out.len();
+    let wide = value.to_f64().abs();
     value.push_shortest(out);
     let text = &out[start..];
     let negative = text.first() == Some(&b'-');
@@ -375,16 +377,35 @@ fn push_shortest<F: Float>(out: &mut Vec<u8>, value: F) {
     ) {
         // Midway decimals read back only because ties go to even; take more digits instead.
         for digits in decimal.len..=17 {
-            let text = format!("{:.*e}", digits, value.to_f64().abs());
+            let text = format!("{wide:.digits$e}");
             let longer = Decimal::read(text.as_bytes());
             let exponent = longer.exponent - longer.len as i32 + 1;
-            let signed = if negative { format!("-{text}") } else { text };
-            if value.reads_back(&signed) && !F::is_midway(longer.as_integer(), exponent) {
+            let reads_back = F::parse(&text).is_some_and(|read| read.to_f64() == wide);
+            if reads_back && !F::is_midway(longer.as_integer(), exponent) {
                 decimal = longer;
                 break;
             }
         }
         decimal.strip_zeros();
+    }
+    // Where two decimals of this length are equally near, the even one is meant.
+    let last = decimal.len - 1;
+    if decimal.digits[last] % 2 == 1 {
+        let between = decimal
+            .as_integer()
+            .checked_mul(10)
+            .map(|digits| digits - 5);
+        let exponent = decimal.exponent - decimal.len as i32;
+        if between.is_some_and(|digits| equals_decimal(wide, digits, exponent)) {
+            decimal.digits[last] -= 1;
+            // Below a power of two the values lie denser, and the lower one may be too far.
+            let mut text = Vec::new();
+            decimal.push(&mut text, 0);
+            let read = std::str::from_utf8(&text).ok().and_then(F::parse);
+            if read.is_none_or(|read| read.to_f64() != wide) {
+                decimal.digits[last] += 1;
+            }
+        }
     }
     decimal.push(out, F::EXPONENT_FROM);
 }

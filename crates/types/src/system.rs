@@ -24,9 +24,14 @@ pub(crate) fn parse_tid(text: &str) -> Result<[u8; 6], TypeError> {
         let (_, inner) = text.split_once('(')?;
         let (block, rest) = inner.split_once(',')?;
         let (offset, _) = rest.split_once(')')?;
-        let block: i64 = block.trim_start().parse().ok()?;
+        // No digits at all are zero to C's strtoul.
+        let value = |digits: &str| match digits {
+            "" => Some(0i64),
+            _ => digits.trim_start().parse().ok(),
+        };
+        let block = value(block)?;
         let block = u32::try_from(block).or_else(|_| i32::try_from(block).map(|b| b as u32));
-        let offset: u16 = offset.trim_start().parse().ok()?;
+        let offset = u16::try_from(value(offset)?).ok()?;
         Some(tid(block.ok()?, offset))
     };
     parse().ok_or_else(|| TypeError::invalid_syntax("tid", text))

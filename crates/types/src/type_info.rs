@@ -180,13 +180,27 @@ pub fn format_type(oid: Oid, typmod: i32) -> String {
             name = format!("timestamp({typmod}) without time zone");
         }
         oids::TIMESTAMPTZ if typmod >= 0 => name = format!("timestamp({typmod}) with time zone"),
-        oids::BPCHAR | oids::VARCHAR if typmod >= 4 => {
+        oids::BPCHAR | oids::VARCHAR if typmod > 4 => {
             let _ = write!(name, "({})", typmod - 4);
         }
         oids::NUMERIC => {
             if let Some((precision, scale)) = numeric_typmod(typmod) {
                 let _ = write!(name, "({precision},{scale})");
             }
+        }
+        oids::BPCHAR
+        | oids::VARCHAR
+        | oids::TIMESTAMP
+        | oids::TIMESTAMPTZ
+        | oids::BOOL
+        | oids::INT2
+        | oids::INT4
+        | oids::INT8
+        | oids::FLOAT4
+        | oids::FLOAT8 => {}
+        // A type that knows no modifiers shows the bare number.
+        _ if typmod >= 0 => {
+            let _ = write!(name, "({typmod})");
         }
         _ => {}
     }

@@ -98,15 +98,15 @@ impl Numeric {
             });
         }
         let mut sums = vec![0i64; self.digits.len() + other.digits.len()];
-        for (i, &a) in self.digits.iter().enumerate() {
-            // One carry a row keeps every sum far below the limit of 64 bits.
+        // From the lowest row up, so that a row's last carry meets an empty place.
+        for (i, &a) in self.digits.iter().enumerate().rev() {
             let mut carry = 0i64;
             for (j, &b) in other.digits.iter().enumerate().rev() {
                 let sum = sums[i + j + 1] + i64::from(a) * i64::from(b) + carry;
                 sums[i + j + 1] = sum % i64::from(NBASE);
                 carry = sum / i64::from(NBASE);
             }
-            sums[i] += carry;
+            sums[i] = carry;
         }
         let digits = sums.into_iter().map(|digit| digit as i16).collect();
         let negative = self.sign != other.sign;

@@ -53,10 +53,12 @@ fn view(payload: &[u8]) -> Option<View<'_>> {
                 NEGATIVE_INFINITY => Sign::NegativeInfinity,
                 _ => return None,
             };
+            // PostgreSQL reads the bits of a special value's header as a scale, and sends it.
+            let dscale = i32::from((header >> SHORT_DSCALE_SHIFT) & SHORT_DSCALE_MAX as u16);
             return Some(View {
                 sign,
                 weight: 0,
-                dscale: 0,
+                dscale,
                 digits: &[],
             });
         }
@@ -375,14 +377,11 @@ pub(crate) fn input_binary(bytes: &[u8], typmod: i32, out: &mut Vec<u8>) -> Resu
     {
         return Err(invalid("digit"));
     }
-    if rest.len() != count * 2 {
-        return Err(if rest.len() < count * 2 {
-            TypeError::insufficient_data()
-        } else {
-            TypeError::incorrect_binary_format()
-        });
+    if rest.len() < count * 2 {
+        return Err(TypeError::insufficient_data());
     }
-    let finite = matches!(sign, 0 | NEGATIVE);
+    // Bytes left over are the caller's complaint in PostgreSQL, after all others.
+    let finite = matches!(sign, 0 | NEGATIVE) && rest.len() == count * 2;
     // Nothing to strip, nothing to cut, nothing to round, nothing too large.
     if finite
         && let (Some(&first), Some(&last)) = (digits.first(), digits.last())
@@ -419,6 +418,9 @@ pub(crate) fn input_binary(bytes: &[u8], typmod: i32, out: &mut Vec<u8>) -> Resu
     number.apply_typmod(typmod)?;
     if !(-0x8000..0x8000).contains(&number.weight) {
         return Err(format_overflow());
+    }
+    if rest.len() > count * 2 {
+        return Err(TypeError::incorrect_binary_format());
     }
     put_digits(&number, out);
     Ok(())
