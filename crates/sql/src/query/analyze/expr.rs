@@ -1,0 +1,983 @@
+//! Scalar expressions (`parse_expr.c`).
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{ScalarValue, Spans};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::{Case, Expr, LogicalPlan, Operator, Subquery};
+use datafusion::sql::sqlparser::ast::{
+    Array, BinaryOperator, CaseWhen, CeilFloorKind, Expr as SqlExpr, Ident, Query, Spanned,
+    TrimWhereField, UnaryOperator, Value, ValueWithSpan,
+};
+use trunkline_types::oids;
+
+use super::coerce::{digits, typed_null};
+use super::naming::column_name;
+use super::operator::{compare, no_operator};
+use super::{Analyzer, Bound, Level, ScopeColumn, Typed, Unknown, field, fold, unsupported_clause};
+use crate::query::error::{QueryError, sqlstate};
+use crate::query::functions::key::key_expr;
+use crate::query::functions::rows::row_function;
+use crate::query::pgtype::{CoercionContext, PgType, resolve_type};
+
+impl Analyzer<'_> {
+    /// Analyses an expression.
+    pub(crate) fn expr(&mut self, expr: &SqlExpr, level: &Level<'_>) -> Result<Typed, QueryError> {
+        let position = self.position(expr.span());
+        self.expr_inner(expr, level).map(|value| value.at(position))
+    }
+
+    fn expr_inner(&mut self, expr: &SqlExpr, level: &Level<'_>) -> Result<Typed, QueryError> {
+        match expr {
+            SqlExpr::Identifier(ident) => self.identifier(ident, level),
+            SqlExpr::CompoundIdentifier(parts) => self.compound_identifier(parts, level),
+            SqlExpr::Nested(inner) => self.expr(inner, level),
+            SqlExpr::Value(value) => self.value(value),
+            SqlExpr::TypedString(typed) => {
+                let ty = resolve_type(&typed.data_type)?;
+                let value = self
+                    .value(&typed.value)?
+                    .at(self.position(typed.value.span));
+                self.coerce(value, ty, CoercionContext::Explicit)
+            }
+            SqlExpr::Cast {
+                expr, data_type, ..
+            } => {
+                let ty = resolve_type(data_type)?;
+                let value = self.expr(expr, level)?;
+                self.coerce(value, ty, CoercionContext::Explicit)
+            }
+            SqlExpr::Collate { expr, collation } => self.collate(expr, collation, level),
+            SqlExpr::UnaryOp { op, expr } => self.unary(*op, expr, level),
+            SqlExpr::BinaryOp { left, op, right } => self.binary(left, op, right, level),
+            SqlExpr::IsNull(inner) => {
+                let value = self.expr(inner, level)?;
+                let value = self.resolve_unknown(value)?;
+                Ok(boolean(value.expr.is_null()))
+            }
+            SqlExpr::IsNotNull(inner) => {
+                let value = self.expr(inner, level)?;
+                let value = self.resolve_unknown(value)?;
+                Ok(boolean(value.expr.is_not_null()))
+            }
+            SqlExpr::IsTrue(inner) => self.boolean_test(inner, "IS TRUE", level, Expr::is_true),
+            SqlExpr::IsNotTrue(inner) => {
+                self.boolean_test(inner, "IS NOT TRUE", level, Expr::is_not_true)
+            }
+            SqlExpr::IsFalse(inner) => self.boolean_test(inner, "IS FALSE", level, Expr::is_false),
+            SqlExpr::IsNotFalse(inner) => {
+                self.boolean_test(inner, "IS NOT FALSE", level, Expr::is_not_false)
+            }
+            SqlExpr::IsUnknown(inner) => {
+                self.boolean_test(inner, "IS UNKNOWN", level, Expr::is_unknown)
+            }
+            SqlExpr::IsNotUnknown(inner) => {
+                self.boolean_test(inner, "IS NOT UNKNOWN", level, Expr::is_not_unknown)
+            }
+            SqlExpr::IsDistinctFrom(left, right) => {
+                self.distinct_from(left, right, Operator::IsDistinctFrom, level)
+            }
+            SqlExpr::IsNotDistinctFrom(left, right) => {
+                self.distinct_from(left, right, Operator::IsNotDistinctFrom, level)
+            }
+            SqlExpr::Between {
+                expr,
+                negated,
+                low,
+                high,
+            } => self.between(expr, *negated, low, high, level),
+            SqlExpr::InList {
+                expr,
+                list,
+                negated,
+            } => self.in_list(expr, list, *negated, level),
+            SqlExpr::Like {
+                negated,
+                any,
+                expr,
+                pattern,
+                escape_char,
+            } => {
+                let name = if *negated { "notlike" } else { "like" };
+                let symbol = if *negated { "!~~" } else { "~~" };
+                self.like(
+                    [name, symbol],
+                    *any,
+                    [expr, pattern],
+                    escape_char.as_ref(),
+                    level,
+                )
+            }
+            SqlExpr::ILike {
+                negated,
+                any,
+                expr,
+                pattern,
+                escape_char,
+            } => {
+                let name = if *negated { "notilike" } else { "ilike" };
+                let symbol = if *negated { "!~~*" } else { "~~*" };
+                self.like(
+                    [name, symbol],
+                    *any,
+                    [expr, pattern],
+                    escape_char.as_ref(),
+                    level,
+                )
+            }
+            SqlExpr::Case {
+                operand,
+                conditions,
+                else_result,
+                ..
+            } => self.case(
+                operand.as_deref(),
+                conditions,
+                else_result.as_deref(),
+                level,
+            ),
+            SqlExpr::Function(function) => self.function_call(function, level),
+            SqlExpr::Substring {
+                expr,
+                substring_from,
+                substring_for,
+                ..
+            } => {
+                let mut args = vec![self.expr(expr, level)?];
+                match (substring_from, substring_for) {
+                    (Some(from), None) => args.push(self.expr(from, level)?),
+                    (from, Some(length)) => {
+                        args.push(match from {
+                            Some(from) => self.expr(from, level)?,
+                            None => literal_int4(1),
+                        });
+                        args.push(self.expr(length, level)?);
+                    }
+                    (None, None) => {}
+                }
+                self.named_function("substring", args, None)
+            }
+            SqlExpr::Trim {
+                trim_where,
+                trim_what,
+                expr,
+                trim_characters,
+            } => {
+                let name = match trim_where {
+                    Some(TrimWhereField::Leading) => "ltrim",
+                    Some(TrimWhereField::Trailing) => "rtrim",
+                    _ => "btrim",
+                };
+                let mut args = vec![self.expr(expr, level)?];
+                if let Some(what) = trim_what {
+                    args.push(self.expr(what, level)?);
+                }
+                for what in trim_characters.iter().flatten() {
+                    args.push(self.expr(what, level)?);
+                }
+                self.named_function(name, args, None)
+            }
+            SqlExpr::Position { expr, r#in } => {
+                let needle = self.expr(expr, level)?;
+                let haystack = self.expr(r#in, level)?;
+                self.named_function("position", vec![haystack, needle], None)
+            }
+            SqlExpr::Overlay {
+                expr,
+                overlay_what,
+                overlay_from,
+                overlay_for,
+            } => {
+                let mut args = vec![
+                    self.expr(expr, level)?,
+                    self.expr(overlay_what, level)?,
+                    self.expr(overlay_from, level)?,
+                ];
+                if let Some(length) = overlay_for {
+                    args.push(self.expr(length, level)?);
+                }
+                self.named_function("overlay", args, None)
+            }
+            SqlExpr::Extract { field, expr, .. } => {
+                let what = field.to_string().to_lowercase();
+                let source = self.expr(expr, level)?;
+                self.named_function("extract", vec![literal_text(&what), source], None)
+            }
+            SqlExpr::Ceil { expr, field } => self.rounding("ceil", expr, field, level),
+            SqlExpr::Floor { expr, field } => self.rounding("floor", expr, field, level),
+            SqlExpr::Subquery(query) => self.scalar_subquery(query, level),
+            SqlExpr::Exists { subquery, negated } => {
+                let bound = self.query(subquery, Some(level))?;
+                let subquery = correlated(bound.plan);
+                Ok(boolean(Expr::Exists(Exists::new(subquery, *negated))))
+            }
+            SqlExpr::InSubquery {
+                expr,
+                subquery,
+                negated,
+            } => {
+                let value = self.expr(expr, level)?;
+                self.in_subquery(value, subquery, *negated, level)
+            }
+            SqlExpr::AnyOp {
+                left,
+                compare_op,
+                right,
+                ..
+            } => self.quantified(left, compare_op, right, true, level),
+            SqlExpr::AllOp {
+                left,
+                compare_op,
+                right,
+            } => self.quantified(left, compare_op, right, false, level),
+            SqlExpr::Interval(_) => Err(QueryError::unsupported("type interval is not supported")),
+            SqlExpr::AtTimeZone { .. } => Err(unsupported_clause("AT TIME ZONE")),
+            SqlExpr::Array(_) => Err(QueryError::unsupported(
+                "array expressions are not supported",
+            )),
+            SqlExpr::Tuple(_) => Err(QueryError::unsupported("row expressions are not supported")),
+            SqlExpr::SimilarTo { .. } => Err(unsupported_clause("SIMILAR TO")),
+            other => Err(QueryError::unsupported(format!(
+                "expression {other} is not supported"
+            ))),
+        }
+    }
+
+    fn value(&mut self, value: &ValueWithSpan) -> Result<Typed, QueryError> {
+        let unknown = |text: &str| Typed {
+            unknown: Unknown::Literal(text.to_owned()),
+            expr: Expr::Literal(ScalarValue::Utf8(Some(text.to_owned())), None),
+            ..Typed::null()
+        };
+        match &value.value {
+            Value::Number(text, _) => self.number(text),
+            Value::SingleQuotedString(text)
+            | Value::EscapedStringLiteral(text)
+            | Value::UnicodeStringLiteral(text)
+            | Value::NationalStringLiteral(text) => Ok(unknown(text)),
+            Value::DollarQuotedString(quoted) => Ok(unknown(&quoted.value)),
+            Value::Boolean(value) => Ok(boolean(Expr::Literal(
+                ScalarValue::Boolean(Some(*value)),
+                None,
+            ))),
+            Value::Null => Ok(Typed::null()),
+            Value::Placeholder(name) => {
+                let number: Option<usize> = name
+                    .strip_prefix('$')
+                    .and_then(|digits| digits.parse().ok());
+                match number {
+                    Some(number @ 1..=65_535) => self.parameter(number - 1),
+                    _ => Err(QueryError::new(
+                        sqlstate::UNDEFINED_PARAMETER,
+                        format!("there is no parameter {name}"),
+                    )),
+                }
+            }
+            other => Err(QueryError::unsupported(format!(
+                "literal {other} is not supported"
+            ))),
+        }
+    }
+
+    /// A numeric literal: integer if it fits, bigint if that fits, else numeric (`make_const`).
+    fn number(&mut self, text: &str) -> Result<Typed, QueryError> {
+        let plain: String = text.chars().filter(|c| *c != '_').collect();
+        let radix = match plain.get(..2).map(str::to_ascii_lowercase).as_deref() {
+            Some("0x") => Some(16),
+            Some("0o") => Some(8),
+            Some("0b") => Some(2),
+            _ => None,
+        };
+        let integer = match radix {
+            Some(radix) => i64::from_str_radix(&plain[2..], radix).ok(),
+            None => plain.parse::<i64>().ok(),
+        };
+        if let Some(value) = integer {
+            return Ok(match i32::try_from(value) {
+                Ok(value) => literal_int4(value),
+                Err(_) => Typed::of(
+                    Expr::Literal(ScalarValue::Int64(Some(value)), None),
+                    oids::INT8,
+                ),
+            });
+        }
+        let numeric = PgType::new(oids::NUMERIC);
+        if let Some((value, scale)) = exact_decimal(&plain) {
+            let precision = digits(value).max(scale).max(1);
+            let arrow = DataType::Decimal128(precision, scale as i8);
+            let scalar = ScalarValue::Decimal128(Some(value), precision, scale as i8);
+            return Ok(Typed::new(Expr::Literal(scalar, None), numeric, arrow));
+        }
+        let literal = Typed {
+            unknown: Unknown::Literal(plain),
+            ..Typed::null()
+        };
+        self.coerce(literal, numeric, CoercionContext::Implicit)
+    }
+
+    fn identifier(&mut self, ident: &Ident, level: &Level<'_>) -> Result<Typed, QueryError> {
+        let name = fold(ident);
+        let position = self.position(ident.span);
+        let matches = |column: &ScopeColumn| !column.merged_away && column.name == name;
+        if let Some(found) = self.find(level, matches, &name, position)? {
+            return Ok(found);
+        }
+        if ident.quote_style.is_none()
+            && let Some(value) = self.session_keyword(&name)?
+        {
+            return Ok(value);
+        }
+        Err(QueryError::new(
+            sqlstate::UNDEFINED_COLUMN,
+            format!("column \"{name}\" does not exist"),
+        )
+        .at(position))
+    }
+
+    fn compound_identifier(
+        &mut self,
+        parts: &[Ident],
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let position = parts.first().and_then(|ident| self.position(ident.span));
+        let [.., relation, column] = parts else {
+            return Err(QueryError::syntax(None, position));
+        };
+        let (relation, name) = (fold(relation), fold(column));
+        let matches = |column: &ScopeColumn| {
+            column.relation.as_deref() == Some(relation.as_str()) && column.name == name
+        };
+        if let Some(found) = self.find(level, matches, &name, position)? {
+            return Ok(found);
+        }
+        let mut around = Some(level);
+        while let Some(level) = around {
+            if level.scope.relations.contains(&relation) {
+                return Err(QueryError::new(
+                    sqlstate::UNDEFINED_COLUMN,
+                    format!("column {relation}.{name} does not exist"),
+                )
+                .at(position));
+            }
+            around = level.parent;
+        }
+        Err(QueryError::new(
+            sqlstate::UNDEFINED_TABLE,
+            format!("missing FROM-clause entry for table \"{relation}\""),
+        )
+        .at(position))
+    }
+
+    /// Looks a column up, the innermost level first.
+    fn find(
+        &mut self,
+        level: &Level<'_>,
+        matches: impl Fn(&ScopeColumn) -> bool,
+        name: &str,
+        position: Option<usize>,
+    ) -> Result<Option<Typed>, QueryError> {
+        let mut around = Some(level);
+        let mut outer = false;
+        while let Some(level) = around {
+            let mut found = level.scope.columns.iter().filter(|column| matches(column));
+            if let Some(column) = found.next() {
+                if found.next().is_some() {
+                    return Err(QueryError::new(
+                        sqlstate::AMBIGUOUS_COLUMN,
+                        format!("column reference \"{name}\" is ambiguous"),
+                    )
+                    .at(position));
+                }
+                let expr = if outer {
+                    outer_reference(column)?
+                } else {
+                    column.expr.clone()
+                };
+                return Ok(Some(Typed::new(expr, column.ty, column.arrow.clone())));
+            }
+            around = level.parent;
+            outer = true;
+        }
+        Ok(None)
+    }
+
+    fn collate(
+        &mut self,
+        expr: &SqlExpr,
+        collation: &datafusion::sql::sqlparser::ast::ObjectName,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let parts = super::name_parts(collation)?;
+        match parts.last().map(String::as_str) {
+            Some("C" | "POSIX" | "default" | "ucs_basic") => self.expr(expr, level),
+            Some(name) => Err(QueryError::new(
+                sqlstate::UNDEFINED_OBJECT,
+                format!("collation \"{name}\" for encoding \"UTF8\" does not exist"),
+            )),
+            None => Err(QueryError::syntax(None, None)),
+        }
+    }
+
+    fn unary(
+        &mut self,
+        op: UnaryOperator,
+        expr: &SqlExpr,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        if op == UnaryOperator::Not {
+            let value = self.expr(expr, level)?;
+            let condition = self.condition(value, "NOT")?;
+            return Ok(boolean(Expr::Not(Box::new(condition))));
+        }
+        let value = self.expr(expr, level)?;
+        let (symbol, function) = match op {
+            UnaryOperator::Minus => ("-", "uminus"),
+            UnaryOperator::Plus => ("+", "uplus"),
+            UnaryOperator::PGAbs => ("@", "abs"),
+            UnaryOperator::BitwiseNot => ("~", "bitnot"),
+            UnaryOperator::PGSquareRoot => ("|/", "sqrt"),
+            UnaryOperator::PGCubeRoot => ("||/", "cbrt"),
+            other => return Err(no_operator(&format!("{other} {}", value.ty.name()))),
+        };
+        if op == UnaryOperator::Minus
+            && let Some(folded) = negated_literal(&value)
+        {
+            return Ok(folded);
+        }
+        if value.is_unknown() && matches!(op, UnaryOperator::Minus | UnaryOperator::Plus) {
+            let value = self.coerce(value, PgType::new(oids::FLOAT8), CoercionContext::Implicit)?;
+            return self.named_function(function, vec![value], None);
+        }
+        let described = format!("{symbol} {}", value.ty.name());
+        self.named_function(function, vec![value], None)
+            .map_err(|error| {
+                if error.sqlstate == sqlstate::UNDEFINED_FUNCTION {
+                    no_operator(&described)
+                } else {
+                    error
+                }
+            })
+    }
+
+    fn binary(
+        &mut self,
+        left: &SqlExpr,
+        op: &BinaryOperator,
+        right: &SqlExpr,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let logical = match op {
+            BinaryOperator::And => Some((Operator::And, "AND")),
+            BinaryOperator::Or => Some((Operator::Or, "OR")),
+            _ => None,
+        };
+        if let Some((operator, clause)) = logical {
+            let left = self.expr(left, level)?;
+            let left = self.condition(left, clause)?;
+            let right = self.expr(right, level)?;
+            let right = self.condition(right, clause)?;
+            return Ok(boolean(datafusion::logical_expr::binary_expr(
+                left, operator, right,
+            )));
+        }
+        let left_value = self.expr(left, level)?;
+        let right_value = self.expr(right, level)?;
+        let position = self.operator_position(left, right);
+        self.binary_operator(op, left_value, right_value, position)
+    }
+
+    /// Where the operator between two operands stands: the first character behind the left one
+    /// that is neither blank nor a closing parenthesis.
+    fn operator_position(&self, left: &SqlExpr, right: &SqlExpr) -> Option<usize> {
+        let end = left.span().end;
+        let from = crate::query::error::character_at(self.sql, (end.line, end.column))?;
+        let until = self.position(right.span())?;
+        let characters = self.sql.chars().enumerate();
+        characters
+            .skip(from - 1)
+            .take(until.saturating_sub(from))
+            .find(|(_, c)| !c.is_whitespace() && *c != ')')
+            .map(|(at, _)| at + 1)
+    }
+
+    fn boolean_test(
+        &mut self,
+        inner: &SqlExpr,
+        clause: &str,
+        level: &Level<'_>,
+        test: fn(Expr) -> Expr,
+    ) -> Result<Typed, QueryError> {
+        let value = self.expr(inner, level)?;
+        Ok(boolean(test(self.condition(value, clause)?)))
+    }
+
+    fn distinct_from(
+        &mut self,
+        left: &SqlExpr,
+        right: &SqlExpr,
+        op: Operator,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let left = self.expr(left, level)?;
+        let right = self.expr(right, level)?;
+        let equal = self.binary_operator(&BinaryOperator::Eq, left, right, None)?;
+        match equal.expr {
+            Expr::BinaryExpr(mut binary) => {
+                binary.op = op;
+                Ok(boolean(Expr::BinaryExpr(binary)))
+            }
+            _ => Err(QueryError::internal("an equality is no comparison")),
+        }
+    }
+
+    fn between(
+        &mut self,
+        expr: &SqlExpr,
+        negated: bool,
+        low: &SqlExpr,
+        high: &SqlExpr,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let value = self.expr(expr, level)?;
+        let low = self.expr(low, level)?;
+        let high = self.expr(high, level)?;
+        let (lower, upper) = if negated {
+            (BinaryOperator::Lt, BinaryOperator::Gt)
+        } else {
+            (BinaryOperator::GtEq, BinaryOperator::LtEq)
+        };
+        let lower = self.compare_values(lower, value.clone(), low, value.position)?;
+        let upper = self.compare_values(upper, value.clone(), high, value.position)?;
+        Ok(boolean(if negated {
+            lower.or(upper)
+        } else {
+            lower.and(upper)
+        }))
+    }
+
+    fn in_list(
+        &mut self,
+        expr: &SqlExpr,
+        list: &[SqlExpr],
+        negated: bool,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let value = self.expr(expr, level)?;
+        let mut items = Vec::with_capacity(list.len());
+        for item in list {
+            items.push(self.expr(item, level)?);
+        }
+        self.in_values(value, items, negated)
+    }
+
+    /// `value IN (items)`: equality with each, as one list if all have the value's type.
+    fn in_values(
+        &mut self,
+        value: Typed,
+        items: Vec<Typed>,
+        negated: bool,
+    ) -> Result<Typed, QueryError> {
+        let mut all = vec![value.clone()];
+        all.extend(items.iter().cloned());
+        if let Ok(common) = self.common_type(&all, "IN") {
+            let comparable = self.coerce_to_common(all, common, "IN")?;
+            // A type without equality is refused here.
+            self.compare_values(
+                BinaryOperator::Eq,
+                comparable[0].clone(),
+                comparable[0].clone(),
+                value.position,
+            )?;
+            let key = |item: Typed| key_expr(item.expr, item.ty, &item.arrow, false);
+            let mut keys = comparable.into_iter().map(key);
+            let first = keys.next().unwrap_or_else(|| value.expr.clone());
+            return Ok(boolean(first.in_list(keys.collect(), negated)));
+        }
+        let op = if negated {
+            BinaryOperator::NotEq
+        } else {
+            BinaryOperator::Eq
+        };
+        let mut result: Option<Expr> = None;
+        for item in items {
+            let test = self.compare_values(op.clone(), value.clone(), item, value.position)?;
+            result = Some(match result {
+                None => test,
+                Some(before) if negated => before.and(test),
+                Some(before) => before.or(test),
+            });
+        }
+        result
+            .map(boolean)
+            .ok_or_else(|| QueryError::syntax(Some(")"), None))
+    }
+
+    fn like(
+        &mut self,
+        [name, symbol]: [&'static str; 2],
+        any: bool,
+        [expr, pattern]: [&SqlExpr; 2],
+        escape: Option<&ValueWithSpan>,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        if any {
+            return Err(unsupported_clause("LIKE ANY"));
+        }
+        let value = self.expr(expr, level)?;
+        let pattern = self.expr(pattern, level)?;
+        let string = |typed: &Typed| {
+            typed.is_unknown() || crate::query::pgtype::category(typed.ty.oid) == 'S'
+        };
+        if !string(&value) || !string(&pattern) {
+            return Err(no_operator(&format!(
+                "{} {symbol} {}",
+                value.ty.name(),
+                pattern.ty.name()
+            ))
+            .at(value.position));
+        }
+        let text = PgType::new(oids::TEXT);
+        // A character(n) is matched with its blanks; a cast to text would drop them.
+        let value = if value.ty.oid == oids::BPCHAR {
+            Typed { ty: text, ..value }
+        } else {
+            self.coerce(value, text, CoercionContext::Implicit)?
+        };
+        let mut args = vec![
+            value,
+            self.coerce(pattern, text, CoercionContext::Implicit)?,
+        ];
+        if let Some(escape) = escape {
+            let escape = self.value(escape)?;
+            args.push(self.coerce(escape, text, CoercionContext::Implicit)?);
+        }
+        row_function(name, args, PgType::new(oids::BOOL), &self.env.styles)
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&SqlExpr>,
+        conditions: &[CaseWhen],
+        else_result: Option<&SqlExpr>,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let operand = operand
+            .map(|operand| self.expr(operand, level))
+            .transpose()?;
+        let mut tests = Vec::with_capacity(conditions.len());
+        let mut results = Vec::with_capacity(conditions.len() + 1);
+        for when in conditions {
+            let condition = self.expr(&when.condition, level)?;
+            tests.push(match &operand {
+                Some(operand) => {
+                    let position = condition.position;
+                    self.compare_values(BinaryOperator::Eq, operand.clone(), condition, position)?
+                }
+                None => self.condition(condition, "CASE/WHEN")?,
+            });
+            results.push(self.expr(&when.result, level)?);
+        }
+        // PostgreSQL looks at the ELSE first when it chooses the type.
+        let otherwise = match else_result {
+            Some(otherwise) => self.expr(otherwise, level)?,
+            None => Typed::null(),
+        };
+        results.insert(0, otherwise);
+        let results = self.coerce_alike(results, "CASE")?;
+        Ok(case_of(tests, results))
+    }
+
+    fn rounding(
+        &mut self,
+        name: &str,
+        expr: &SqlExpr,
+        kind: &CeilFloorKind,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        if !matches!(
+            kind,
+            CeilFloorKind::DateTimeField(
+                datafusion::sql::sqlparser::ast::DateTimeField::NoDateTime
+            )
+        ) {
+            return Err(QueryError::syntax(Some("TO"), None));
+        }
+        let value = self.expr(expr, level)?;
+        self.named_function(name, vec![value], None)
+    }
+
+    fn scalar_subquery(&mut self, query: &Query, level: &Level<'_>) -> Result<Typed, QueryError> {
+        let bound = self.query(query, Some(level))?;
+        let [column] = bound.columns.as_slice() else {
+            return Err(QueryError::new(
+                sqlstate::SYNTAX_ERROR,
+                "subquery must return only one column",
+            ));
+        };
+        let (ty, arrow) = (column.ty, column.arrow.clone());
+        Ok(Typed::new(
+            Expr::ScalarSubquery(correlated(bound.plan)),
+            ty,
+            arrow,
+        ))
+    }
+
+    fn in_subquery(
+        &mut self,
+        value: Typed,
+        query: &Query,
+        negated: bool,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let bound = self.query(query, Some(level))?;
+        let [column] = bound.columns.as_slice() else {
+            let few = bound.columns.is_empty();
+            let amount = if few { "few" } else { "many" };
+            return Err(QueryError::new(
+                sqlstate::SYNTAX_ERROR,
+                format!("subquery has too {amount} columns"),
+            ));
+        };
+        let position = value.position;
+        let inner = Typed::new(
+            Expr::Column(column.column.clone()),
+            column.ty,
+            column.arrow.clone(),
+        );
+        let equal = self.binary_operator(&BinaryOperator::Eq, value, inner, position)?;
+        let Expr::BinaryExpr(binary) = equal.expr else {
+            return Err(QueryError::internal("an equality is no comparison"));
+        };
+        let plan = self.reproject(bound, *binary.right)?;
+        Ok(boolean(Expr::InSubquery(InSubquery::new(
+            binary.left,
+            correlated(plan),
+            negated,
+        ))))
+    }
+
+    /// The query's rows as one column that `expr` computes of them.
+    fn reproject(&mut self, bound: Bound, expr: Expr) -> Result<LogicalPlan, QueryError> {
+        if matches!(expr, Expr::Column(_)) {
+            return Ok(bound.plan);
+        }
+        let name = self.unique_name("key");
+        super::select::project(bound.plan, vec![expr.alias(name)])
+    }
+
+    fn quantified(
+        &mut self,
+        left: &SqlExpr,
+        op: &BinaryOperator,
+        right: &SqlExpr,
+        any: bool,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let value = self.expr(left, level)?;
+        let mut right = right;
+        while let SqlExpr::Nested(inner) = right {
+            right = inner;
+        }
+        match right {
+            SqlExpr::Subquery(query) => match (op, any) {
+                (BinaryOperator::Eq, true) => self.in_subquery(value, query, false, level),
+                (BinaryOperator::NotEq, false) => self.in_subquery(value, query, true, level),
+                _ => Err(unsupported_clause(
+                    "a comparison with ANY or ALL of a subquery",
+                )),
+            },
+            SqlExpr::Array(Array { elem, .. }) => {
+                let mut tests: Option<Expr> = None;
+                for item in elem {
+                    let item = self.expr(item, level)?;
+                    let test =
+                        self.compare_values(op.clone(), value.clone(), item, value.position)?;
+                    tests = Some(match tests {
+                        None => test,
+                        Some(before) if any => before.or(test),
+                        Some(before) => before.and(test),
+                    });
+                }
+                Ok(boolean(tests.unwrap_or(Expr::Literal(
+                    ScalarValue::Boolean(Some(!any)),
+                    None,
+                ))))
+            }
+            _ => Err(unsupported_clause("ANY or ALL of an array expression")),
+        }
+    }
+
+    /// COALESCE, NULLIF, GREATEST and LEAST, which are grammar and no functions.
+    pub(crate) fn conditional(
+        &mut self,
+        name: &str,
+        args: Vec<Typed>,
+    ) -> Result<Option<Typed>, QueryError> {
+        let clause = name.to_uppercase();
+        match (name, args.len()) {
+            ("coalesce", 1..) => {
+                let mut values = self.coerce_alike(args, &clause)?;
+                let Some(last) = values.pop() else {
+                    return Ok(None);
+                };
+                let tests = values
+                    .iter()
+                    .map(|value| value.expr.clone().is_not_null())
+                    .collect();
+                values.insert(0, last);
+                Ok(Some(case_of(tests, values)))
+            }
+            ("nullif", 2) => {
+                let equal = self.compare_values(
+                    BinaryOperator::Eq,
+                    args[0].clone(),
+                    args[1].clone(),
+                    args[0].position,
+                )?;
+                let value = self.resolve_unknown(args[0].clone())?;
+                let null = Typed {
+                    arrow: value.arrow.clone(),
+                    ..typed_null(value.ty)
+                };
+                let null = match ScalarValue::try_from(&value.arrow) {
+                    Ok(scalar) => Typed {
+                        expr: Expr::Literal(scalar, None),
+                        ..null
+                    },
+                    Err(_) => null,
+                };
+                Ok(Some(case_of(vec![equal], vec![value, null])))
+            }
+            ("greatest" | "least", 1..) => {
+                let op = if name == "greatest" {
+                    Operator::GtEq
+                } else {
+                    Operator::LtEq
+                };
+                let values = self.coerce_alike(args, &clause)?;
+                let mut rest = values.into_iter();
+                let Some(mut best) = rest.next() else {
+                    return Ok(None);
+                };
+                for next in rest {
+                    let keep =
+                        next.expr
+                            .clone()
+                            .is_null()
+                            .or(compare(op, best.clone(), next.clone()));
+                    best = case_of(vec![keep], vec![next, best]);
+                }
+                Ok(Some(best))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// `CASE WHEN tests[i] THEN results[i + 1] ... ELSE results[0] END`; results are of one type.
+pub(crate) fn case_of(tests: Vec<Expr>, results: Vec<Typed>) -> Typed {
+    let mut results = results.into_iter();
+    let otherwise = match results.next() {
+        Some(value) => value,
+        None => Typed::null(),
+    };
+    if tests.is_empty() {
+        return otherwise;
+    }
+    let when_then: Vec<_> = tests
+        .into_iter()
+        .zip(results)
+        .map(|(test, result)| (Box::new(test), Box::new(result.expr)))
+        .collect();
+    let expr = Expr::Case(Case::new(None, when_then, Some(Box::new(otherwise.expr))));
+    Typed {
+        expr,
+        ..Typed::new(Expr::default(), otherwise.ty, otherwise.arrow)
+    }
+}
+
+fn boolean(expr: Expr) -> Typed {
+    Typed::of(expr, oids::BOOL)
+}
+
+pub(crate) fn literal_int4(value: i32) -> Typed {
+    Typed::of(
+        Expr::Literal(ScalarValue::Int32(Some(value)), None),
+        oids::INT4,
+    )
+}
+
+pub(crate) fn literal_text(value: &str) -> Typed {
+    Typed::of(
+        Expr::Literal(ScalarValue::Utf8(Some(value.to_owned())), None),
+        oids::TEXT,
+    )
+}
+
+/// A minus before a number belongs to the number (`doNegate`): -2147483648 is an integer though
+/// 2147483648 is none.
+fn negated_literal(value: &Typed) -> Option<Typed> {
+    let scalar = match &value.expr {
+        Expr::Literal(ScalarValue::Int32(Some(number)), _) => {
+            ScalarValue::Int32(Some(number.checked_neg()?))
+        }
+        Expr::Literal(ScalarValue::Int64(Some(number)), _) => {
+            // PostgreSQL's literal is an integer if the negated value fits one.
+            match i32::try_from(-i128::from(*number)) {
+                Ok(small) => return Some(literal_int4(small)),
+                Err(_) => ScalarValue::Int64(Some(number.checked_neg()?)),
+            }
+        }
+        Expr::Literal(ScalarValue::Decimal128(Some(number), precision, scale), _) => {
+            if *scale == 0 && *number == -i128::from(i64::MIN) {
+                return Some(Typed::of(
+                    Expr::Literal(ScalarValue::Int64(Some(i64::MIN)), None),
+                    oids::INT8,
+                ));
+            }
+            ScalarValue::Decimal128(Some(-number), *precision, *scale)
+        }
+        _ => return None,
+    };
+    Some(Typed {
+        expr: Expr::Literal(scalar, None),
+        ..value.clone()
+    })
+}
+
+/// A decimal literal without exponent as an integer and its scale.
+fn exact_decimal(text: &str) -> Option<(i128, u8)> {
+    let (integral, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if !all_digits(integral) || !all_digits(fraction) || integral.len() + fraction.len() > 38 {
+        return None;
+    }
+    let value = format!("{integral}{fraction}").parse().ok()?;
+    Some((value, fraction.len() as u8))
+}
+
+fn outer_reference(column: &ScopeColumn) -> Result<Expr, QueryError> {
+    match &column.expr {
+        Expr::Column(inner) => Ok(Expr::OuterReferenceColumn(
+            std::sync::Arc::new(field(&inner.name, &column.arrow)),
+            inner.clone(),
+        )),
+        _ => Err(QueryError::unsupported(
+            "a subquery that refers to a merged join column is not supported",
+        )),
+    }
+}
+
+/// A subquery's plan with the columns of outer levels that it uses.
+fn correlated(plan: LogicalPlan) -> Subquery {
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    Subquery {
+        subquery: std::sync::Arc::new(plan),
+        outer_ref_columns,
+        spans: Spans::new(),
+    }
+}
+
+/// The name of a select item that has no alias.
+pub(crate) fn default_name(expr: &SqlExpr) -> String {
+    column_name(expr)
+}

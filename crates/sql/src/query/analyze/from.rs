@@ -1,0 +1,569 @@
+//! FROM clauses (`parse_clause.c`): relations, subqueries, functions, VALUES and joins.
+
+use std::sync::Arc;
+
+use datafusion::catalog::default_table_source::DefaultTableSource;
+use datafusion::common::TableReference;
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, FunctionArg, FunctionArgExpr, Join, JoinConstraint, JoinOperator, ObjectName,
+    TableAlias, TableFactor, TableWithJoins,
+};
+use trunkline_pgformat::Oid;
+use trunkline_types::oids;
+
+use super::expr::case_of;
+use super::resolve::{Choice, choose};
+use super::{
+    Analyzer, Bound, Level, Scope, ScopeColumn, Typed, fold, name_parts, name_span, qualified,
+    unsupported_clause,
+};
+use crate::query::error::{QueryError, sqlstate};
+use crate::query::pgtype::{CoercionContext, PgType, arrow_type};
+use crate::query::scan::RelationTable;
+use crate::query::series::{SeriesTable, series_element};
+
+/// A plan and what it makes visible.
+pub(crate) struct Source {
+    pub plan: LogicalPlan,
+    pub scope: Scope,
+}
+
+impl Scope {
+    fn add(&mut self, other: Scope) -> Result<(), QueryError> {
+        for relation in &other.relations {
+            if self.relations.contains(relation) {
+                return Err(QueryError::new(
+                    sqlstate::DUPLICATE_ALIAS,
+                    format!("table name \"{relation}\" specified more than once"),
+                ));
+            }
+        }
+        self.relations.extend(other.relations);
+        self.columns.extend(other.columns);
+        Ok(())
+    }
+}
+
+/// Column aliases over a FROM item's columns; 42P10 if there are more aliases than columns.
+fn rename(scope: &mut Scope, alias: &TableAlias) -> Result<(), QueryError> {
+    let given = alias.columns.len();
+    if given > scope.columns.len() {
+        return Err(QueryError::new(
+            sqlstate::INVALID_COLUMN_REFERENCE,
+            format!(
+                "table \"{}\" has {} columns available but {given} columns specified",
+                fold(&alias.name),
+                scope.columns.len()
+            ),
+        ));
+    }
+    for (column, alias) in scope.columns.iter_mut().zip(&alias.columns) {
+        column.name = fold(&alias.name);
+    }
+    Ok(())
+}
+
+impl Analyzer<'_> {
+    /// A whole FROM clause; without items, one row of no columns.
+    pub(crate) fn from_clause(
+        &mut self,
+        items: &[TableWithJoins],
+        parent: Option<&Level<'_>>,
+    ) -> Result<Source, QueryError> {
+        let mut whole: Option<Source> = None;
+        for item in items {
+            let source = self.table_with_joins(item, parent)?;
+            whole = Some(match whole {
+                None => source,
+                Some(mut before) => {
+                    before.scope.add(source.scope)?;
+                    let plan = LogicalPlanBuilder::from(before.plan)
+                        .cross_join(source.plan)?
+                        .build()?;
+                    Source {
+                        plan,
+                        scope: before.scope,
+                    }
+                }
+            });
+        }
+        match whole {
+            Some(source) => Ok(source),
+            None => Ok(Source {
+                plan: LogicalPlanBuilder::empty(true).build()?,
+                scope: Scope::default(),
+            }),
+        }
+    }
+
+    fn table_with_joins(
+        &mut self,
+        item: &TableWithJoins,
+        parent: Option<&Level<'_>>,
+    ) -> Result<Source, QueryError> {
+        let mut left = self.table_factor(&item.relation, parent)?;
+        for join in &item.joins {
+            let right = self.table_factor(&join.relation, parent)?;
+            left = self.join(left, right, join, parent)?;
+        }
+        Ok(left)
+    }
+
+    fn table_factor(
+        &mut self,
+        factor: &TableFactor,
+        parent: Option<&Level<'_>>,
+    ) -> Result<Source, QueryError> {
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                with_ordinality,
+                sample,
+                ..
+            } => {
+                if *with_ordinality {
+                    return Err(unsupported_clause("WITH ORDINALITY"));
+                }
+                if sample.is_some() {
+                    return Err(unsupported_clause("TABLESAMPLE"));
+                }
+                self.relation(name, alias.as_ref())
+            }
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(args),
+                with_ordinality,
+                ..
+            } => {
+                if *with_ordinality {
+                    return Err(unsupported_clause("WITH ORDINALITY"));
+                }
+                self.table_function(name, &args.args, alias.as_ref())
+            }
+            TableFactor::Function {
+                lateral: false,
+                name,
+                args,
+                alias,
+                with_ordinality: false,
+            } => self.table_function(name, args, alias.as_ref()),
+            TableFactor::Derived {
+                lateral: false,
+                subquery,
+                alias,
+                ..
+            } => {
+                let bound = self.query(subquery, parent)?;
+                let name = alias.as_ref().map(|alias| fold(&alias.name));
+                self.derived(bound, name.as_deref(), alias.as_ref())
+            }
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias: None,
+            } => self.table_with_joins(table_with_joins, parent),
+            TableFactor::Derived { .. } | TableFactor::Function { .. } => {
+                Err(unsupported_clause("LATERAL or WITH ORDINALITY"))
+            }
+            TableFactor::NestedJoin { .. } => Err(unsupported_clause("an alias of a join")),
+            other => Err(QueryError::unsupported(format!(
+                "FROM item {other} is not supported"
+            ))),
+        }
+    }
+
+    fn relation(
+        &mut self,
+        name: &ObjectName,
+        alias: Option<&TableAlias>,
+    ) -> Result<Source, QueryError> {
+        let position = self.position(name_span(name));
+        let parts = name_parts(name)?;
+        let (schema, table) = match parts.as_slice() {
+            [table] => (None, table),
+            [schema, table] => (Some(schema.as_str()), table),
+            [database, schema, table] => {
+                if *database != self.env.session.database() {
+                    return Err(QueryError::unsupported(format!(
+                        "cross-database references are not implemented: \"{}\"",
+                        parts.join(".")
+                    ))
+                    .at(position));
+                }
+                (Some(schema.as_str()), table)
+            }
+            _ => {
+                return Err(QueryError::new(
+                    sqlstate::SYNTAX_ERROR,
+                    format!(
+                        "improper relation name (too many dotted names): {}",
+                        parts.join(".")
+                    ),
+                )
+                .at(position));
+            }
+        };
+        let visible = alias.map_or_else(|| table.clone(), |alias| fold(&alias.name));
+        if schema.is_none()
+            && let Some(bound) = self
+                .ctes
+                .iter()
+                .rev()
+                .find_map(|ctes| ctes.get(table))
+                .cloned()
+        {
+            return self.derived(bound, Some(&visible), alias);
+        }
+        let Some(relation) = self.env.tables.relation(schema, table)? else {
+            let shown = match schema {
+                Some(schema) => format!("{schema}.{table}"),
+                None => table.clone(),
+            };
+            return Err(QueryError::new(
+                sqlstate::UNDEFINED_TABLE,
+                format!("relation \"{shown}\" does not exist"),
+            )
+            .at(position));
+        };
+        let qualifier = self.unique_name(&visible);
+        let mut scope = Scope {
+            columns: Vec::new(),
+            relations: vec![visible.clone()],
+        };
+        for column in &relation.columns {
+            scope.columns.push(ScopeColumn {
+                relation: Some(visible.clone()),
+                name: column.name.clone(),
+                ty: column.ty,
+                arrow: arrow_type(column.ty),
+                expr: Expr::Column(qualified(&qualifier, &column.name)),
+                merged_away: false,
+                origin: (relation.oid.0, column.number),
+            });
+        }
+        if let Some(alias) = alias {
+            rename(&mut scope, alias)?;
+        }
+        let source = Arc::new(DefaultTableSource::new(Arc::new(RelationTable::new(
+            relation,
+        ))));
+        let plan =
+            LogicalPlanBuilder::scan(TableReference::bare(qualifier), source, None)?.build()?;
+        Ok(Source { plan, scope })
+    }
+
+    /// A planned query as a FROM item.
+    fn derived(
+        &mut self,
+        bound: Bound,
+        visible: Option<&str>,
+        alias: Option<&TableAlias>,
+    ) -> Result<Source, QueryError> {
+        let qualifier = self.unique_name(visible.unwrap_or("unnamed_subquery"));
+        let plan = LogicalPlanBuilder::from(bound.plan)
+            .alias(TableReference::bare(qualifier.clone()))?
+            .build()?;
+        let columns = bound
+            .columns
+            .into_iter()
+            .map(|column| ScopeColumn {
+                relation: visible.map(str::to_owned),
+                name: column.name,
+                ty: column.ty,
+                arrow: column.arrow,
+                expr: Expr::Column(qualified(&qualifier, &column.column.name)),
+                merged_away: false,
+                origin: column.origin,
+            })
+            .collect();
+        let relations = visible.map(str::to_owned).into_iter().collect();
+        let mut scope = Scope { columns, relations };
+        if let Some(alias) = alias {
+            rename(&mut scope, alias)?;
+        }
+        Ok(Source { plan, scope })
+    }
+
+    fn table_function(
+        &mut self,
+        name: &ObjectName,
+        args: &[FunctionArg],
+        alias: Option<&TableAlias>,
+    ) -> Result<Source, QueryError> {
+        let position = self.position(name_span(name));
+        let function = name_parts(name)?.pop().unwrap_or_default();
+        let mut values = Vec::new();
+        let level = Level::without_aggregates(Scope::default(), None, "functions in FROM");
+        for arg in args {
+            match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                    values.push(self.expr(expr, &level)?);
+                }
+                other => return Err(unsupported_clause(&format!("argument {other}")).at(position)),
+            }
+        }
+        let visible = alias.map_or_else(|| function.clone(), |alias| fold(&alias.name));
+        if function == "generate_series" {
+            let (plan, qualifier, ty) = self.series(values, &visible, position)?;
+            // The one column is called as the function's alias unless it has an alias itself.
+            let column = ScopeColumn {
+                relation: Some(visible.clone()),
+                name: visible.clone(),
+                ty,
+                arrow: arrow_type(ty),
+                expr: Expr::Column(qualified(&qualifier, SERIES_COLUMN)),
+                merged_away: false,
+                origin: (0, 0),
+            };
+            let mut scope = Scope {
+                columns: vec![column],
+                relations: vec![visible],
+            };
+            if let Some(alias) = alias {
+                rename(&mut scope, alias)?;
+            }
+            return Ok(Source { plan, scope });
+        }
+        // Any other function gives one row.
+        let value = self.named_function(&function, values, position)?;
+        let value = self.resolve_unknown(value)?;
+        let plan = super::select::project(
+            LogicalPlanBuilder::empty(true).build()?,
+            vec![value.expr.clone().alias(&function)],
+        )?;
+        let column = super::OutputColumn {
+            name: visible.clone(),
+            ty: value.ty,
+            arrow: value.arrow,
+            column: datafusion::common::Column::new_unqualified(&function),
+            origin: (0, 0),
+        };
+        let bound = Bound {
+            plan,
+            columns: vec![column],
+        };
+        self.derived(bound, Some(&visible), alias)
+    }
+
+    /// A scan of `generate_series(values)` under a qualifier of its own.
+    pub(crate) fn series(
+        &mut self,
+        values: Vec<Typed>,
+        visible: &str,
+        position: Option<usize>,
+    ) -> Result<(LogicalPlan, String, PgType), QueryError> {
+        let types: Vec<Oid> = values.iter().map(|value| value.ty.oid).collect();
+        let mut overloads: Vec<Vec<Oid>> = Vec::new();
+        for ty in [oids::INT4, oids::INT8, oids::NUMERIC] {
+            overloads.push(vec![ty; 2]);
+            overloads.push(vec![ty; 3]);
+        }
+        let candidates: Vec<&[Oid]> = overloads.iter().map(Vec::as_slice).collect();
+        let chosen = match choose(&types, &candidates) {
+            Choice::One(index) => &overloads[index],
+            other => {
+                let times = [oids::DATE, oids::TIMESTAMP, oids::TIMESTAMPTZ];
+                if types.first().is_some_and(|first| times.contains(first)) {
+                    return Err(QueryError::unsupported(
+                        "generate_series over timestamps needs type interval, which is not \
+                         supported",
+                    )
+                    .at(position));
+                }
+                let names: Vec<String> = values.iter().map(|value| value.ty.name()).collect();
+                let call = format!("generate_series({})", names.join(", "));
+                let (state, message, hint) = if other == Choice::None {
+                    (
+                        sqlstate::UNDEFINED_FUNCTION,
+                        format!("function {call} does not exist"),
+                        "No function matches the given name and argument types. \
+                         You might need to add explicit type casts.",
+                    )
+                } else {
+                    (
+                        sqlstate::AMBIGUOUS_FUNCTION,
+                        format!("function {call} is not unique"),
+                        "Could not choose a best candidate function. \
+                         You might need to add explicit type casts.",
+                    )
+                };
+                return Err(QueryError::new(state, message).with_hint(hint).at(position));
+            }
+        };
+        let element = PgType::new(chosen[0]);
+        let mut bounds = Vec::new();
+        for value in values {
+            let value = self.coerce(value, element, CoercionContext::Implicit)?;
+            let value = self.represent(value, &arrow_type(element));
+            bounds.push(self.constant(&value.expr)?);
+        }
+        let series = series_element(element, bounds)?;
+        let qualifier = self.unique_name(visible);
+        let table = SeriesTable::new(element, series);
+        let source = Arc::new(DefaultTableSource::new(Arc::new(table)));
+        let plan = LogicalPlanBuilder::scan(TableReference::bare(qualifier.clone()), source, None)?
+            .build()?;
+        Ok((plan, qualifier, element))
+    }
+
+    fn join(
+        &mut self,
+        left: Source,
+        right: Source,
+        join: &Join,
+        parent: Option<&Level<'_>>,
+    ) -> Result<Source, QueryError> {
+        let (kind, constraint) = match &join.join_operator {
+            JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => {
+                (JoinType::Inner, constraint)
+            }
+            JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
+                (JoinType::Left, constraint)
+            }
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+                (JoinType::Right, constraint)
+            }
+            JoinOperator::FullOuter(constraint) => (JoinType::Full, constraint),
+            JoinOperator::CrossJoin(JoinConstraint::None) => {
+                let mut scope = left.scope;
+                scope.add(right.scope)?;
+                let plan = LogicalPlanBuilder::from(left.plan)
+                    .cross_join(right.plan)?
+                    .build()?;
+                return Ok(Source { plan, scope });
+            }
+            other => {
+                return Err(QueryError::unsupported(format!(
+                    "join {other:?} is not supported"
+                )));
+            }
+        };
+        match constraint {
+            JoinConstraint::On(condition) => {
+                let mut scope = left.scope;
+                scope.add(right.scope)?;
+                let level = Level::without_aggregates(scope, parent, "JOIN conditions");
+                let value = self.expr(condition, &level)?;
+                let condition = self.condition(value, "JOIN/ON")?;
+                let plan = LogicalPlanBuilder::from(left.plan)
+                    .join_on(right.plan, kind, [condition])?
+                    .build()?;
+                Ok(Source {
+                    plan,
+                    scope: level.scope,
+                })
+            }
+            JoinConstraint::Using(names) => {
+                let names = names
+                    .iter()
+                    .map(|name| Ok(name_parts(name)?.pop().unwrap_or_default()))
+                    .collect::<Result<Vec<_>, QueryError>>()?;
+                self.join_using(left, right, kind, &names)
+            }
+            JoinConstraint::Natural => {
+                let names: Vec<String> = visible(&left.scope)
+                    .filter(|column| visible(&right.scope).any(|other| other.name == column.name))
+                    .map(|column| column.name.clone())
+                    .collect();
+                self.join_using(left, right, kind, &names)
+            }
+            JoinConstraint::None => Err(QueryError::syntax(None, None)),
+        }
+    }
+
+    fn join_using(
+        &mut self,
+        mut left: Source,
+        mut right: Source,
+        kind: JoinType,
+        names: &[String],
+    ) -> Result<Source, QueryError> {
+        let mut conditions = Vec::new();
+        let mut merged = Vec::new();
+        for name in names {
+            let a = using_column(&mut left.scope, name, "left")?;
+            let b = using_column(&mut right.scope, name, "right")?;
+            let values = vec![
+                Typed::new(a.expr.clone(), a.ty, a.arrow.clone()),
+                Typed::new(b.expr.clone(), b.ty, b.arrow.clone()),
+            ];
+            conditions.push(self.compare_values(
+                BinaryOperator::Eq,
+                values[0].clone(),
+                values[1].clone(),
+                None,
+            )?);
+            let alike = self.coerce_alike(values, "JOIN/USING")?;
+            let value = match kind {
+                JoinType::Right => alike[1].clone(),
+                JoinType::Full => {
+                    let test = alike[0].expr.clone().is_not_null();
+                    case_of(vec![test], vec![alike[1].clone(), alike[0].clone()])
+                }
+                _ => alike[0].clone(),
+            };
+            merged.push(ScopeColumn {
+                relation: None,
+                name: name.clone(),
+                ty: value.ty,
+                arrow: value.arrow,
+                expr: value.expr,
+                merged_away: false,
+                origin: if kind == JoinType::Right {
+                    b.origin
+                } else {
+                    a.origin
+                },
+            });
+        }
+        let mut scope = Scope {
+            columns: merged,
+            relations: Vec::new(),
+        };
+        scope.add(left.scope)?;
+        scope.add(right.scope)?;
+        let builder = LogicalPlanBuilder::from(left.plan);
+        let plan = if conditions.is_empty() && kind == JoinType::Inner {
+            builder.cross_join(right.plan)?.build()?
+        } else {
+            if conditions.is_empty() {
+                conditions.push(datafusion::logical_expr::lit(true));
+            }
+            builder.join_on(right.plan, kind, conditions)?.build()?
+        };
+        Ok(Source { plan, scope })
+    }
+}
+
+/// The output column of a series scan.
+pub(crate) const SERIES_COLUMN: &str = "generate_series";
+
+fn visible(scope: &Scope) -> impl Iterator<Item = &ScopeColumn> {
+    scope.columns.iter().filter(|column| !column.merged_away)
+}
+
+/// One side's column of a USING name, hidden from unqualified names from now on.
+fn using_column(scope: &mut Scope, name: &str, side: &str) -> Result<ScopeColumn, QueryError> {
+    let mut found = scope
+        .columns
+        .iter_mut()
+        .filter(|column| !column.merged_away && column.name == name);
+    let Some(column) = found.next() else {
+        return Err(QueryError::new(
+            sqlstate::UNDEFINED_COLUMN,
+            format!("column \"{name}\" specified in USING clause does not exist in {side} table"),
+        ));
+    };
+    if found.next().is_some() {
+        return Err(QueryError::new(
+            sqlstate::AMBIGUOUS_COLUMN,
+            format!("common column name \"{name}\" appears more than once in {side} table"),
+        ));
+    }
+    let copy = column.clone();
+    column.merged_away = true;
+    Ok(copy)
+}

@@ -1,0 +1,352 @@
+//! Function calls (`parse_func.c`): grammar's own functions, the session's, aggregates, the row
+//! functions, those that storage provides, and types used as functions.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
+use datafusion::sql::sqlparser::ast::{
+    DuplicateTreatment, Expr as SqlExpr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, OrderByExpr,
+};
+use trunkline_pgformat::Oid;
+use trunkline_types::{oids, type_by_name};
+
+use super::expr::literal_text;
+use super::resolve::{Choice, choose};
+use super::{Analyzer, Level, Typed, name_parts, name_span, unsupported_clause};
+use crate::query::error::{QueryError, sqlstate};
+use crate::query::functions::external::external_call;
+use crate::query::functions::rows::{candidates, is_internal, row_function};
+use crate::query::functions::session::setting_call;
+use crate::query::pgtype::{CoercionContext, PgType};
+
+/// A call's parts after checking what isn't supported.
+pub(crate) struct Call<'e> {
+    pub name: String,
+    pub args: Vec<&'e SqlExpr>,
+    pub star: bool,
+    pub distinct: bool,
+    pub filter: Option<&'e SqlExpr>,
+    pub order_by: Vec<&'e OrderByExpr>,
+    pub position: Option<usize>,
+}
+
+fn no_function(name: &str, args: &[Typed]) -> QueryError {
+    let types: Vec<String> = args.iter().map(|arg| arg.ty.name()).collect();
+    QueryError::new(
+        sqlstate::UNDEFINED_FUNCTION,
+        format!("function {name}({}) does not exist", types.join(", ")),
+    )
+    .with_hint(
+        "No function matches the given name and argument types. \
+         You might need to add explicit type casts.",
+    )
+}
+
+impl Analyzer<'_> {
+    fn call<'e>(&self, function: &'e Function) -> Result<Call<'e>, QueryError> {
+        let position = self.position(name_span(&function.name));
+        let mut parts = name_parts(&function.name)?;
+        let name = parts
+            .pop()
+            .ok_or_else(|| QueryError::syntax(None, position))?;
+        if let Some(schema) = parts.pop()
+            && schema != "pg_catalog"
+        {
+            if !self.env.tables.schema_exists(&schema)? {
+                return Err(QueryError::new(
+                    sqlstate::INVALID_SCHEMA_NAME,
+                    format!("schema \"{schema}\" does not exist"),
+                )
+                .at(position));
+            }
+            return Err(no_function(&format!("{schema}.{name}"), &[]).at(position));
+        }
+        if function.over.is_some() {
+            return Err(QueryError::unsupported("window functions are not supported").at(position));
+        }
+        if !function.within_group.is_empty() {
+            return Err(unsupported_clause("WITHIN GROUP").at(position));
+        }
+        if function.null_treatment.is_some() {
+            return Err(unsupported_clause("IGNORE NULLS").at(position));
+        }
+        let mut call = Call {
+            name,
+            args: Vec::new(),
+            star: false,
+            distinct: false,
+            filter: function.filter.as_deref(),
+            order_by: Vec::new(),
+            position,
+        };
+        match &function.args {
+            FunctionArguments::None => {}
+            FunctionArguments::Subquery(_) => {
+                return Err(QueryError::syntax(Some("SELECT"), None));
+            }
+            FunctionArguments::List(list) => {
+                call.distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+                for arg in &list.args {
+                    match arg {
+                        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => call.args.push(expr),
+                        FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => call.star = true,
+                        _ => {
+                            return Err(
+                                unsupported_clause("a named function argument").at(position)
+                            );
+                        }
+                    }
+                }
+                for clause in &list.clauses {
+                    match clause {
+                        FunctionArgumentClause::OrderBy(keys) => call.order_by.extend(keys),
+                        other => {
+                            return Err(unsupported_clause(&other.to_string()).at(position));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(call)
+    }
+
+    /// A function call in an expression.
+    pub(crate) fn function_call(
+        &mut self,
+        function: &Function,
+        level: &Level<'_>,
+    ) -> Result<Typed, QueryError> {
+        let call = self.call(function)?;
+        let bare = matches!(function.args, FunctionArguments::None);
+        if bare && let Some(value) = self.session_keyword(&call.name)? {
+            return Ok(value);
+        }
+        if super::aggregate::is_aggregate(&call.name) {
+            let position = call.position;
+            return self
+                .aggregate(call, level)
+                .map_err(|error| error.at(position));
+        }
+        if call.name == "generate_series" {
+            return Err(QueryError::unsupported(
+                "set-returning functions are supported in FROM and as a whole select item only",
+            )
+            .at(call.position));
+        }
+        if call.star || call.distinct || call.filter.is_some() || !call.order_by.is_empty() {
+            let what = if call.star {
+                format!(
+                    "{}(*) specified, but {} is not an aggregate function",
+                    call.name, call.name
+                )
+            } else if call.distinct {
+                format!(
+                    "DISTINCT specified, but {} is not an aggregate function",
+                    call.name
+                )
+            } else if call.filter.is_some() {
+                format!(
+                    "FILTER specified, but {} is not an aggregate function",
+                    call.name
+                )
+            } else {
+                format!(
+                    "ORDER BY specified, but {} is not an aggregate function",
+                    call.name
+                )
+            };
+            return Err(QueryError::new(sqlstate::WRONG_OBJECT_TYPE, what).at(call.position));
+        }
+        let mut args = Vec::with_capacity(call.args.len());
+        for arg in &call.args {
+            args.push(self.expr(arg, level)?);
+        }
+        if is_internal(&call.name) {
+            return Err(no_function(&call.name, &args).at(call.position));
+        }
+        self.named_function(&call.name, args, call.position)
+    }
+
+    /// A function by name over analysed arguments.
+    pub(crate) fn named_function(
+        &mut self,
+        name: &str,
+        args: Vec<Typed>,
+        position: Option<usize>,
+    ) -> Result<Typed, QueryError> {
+        if let Some(result) = self.conditional(name, args.clone())? {
+            return Ok(result);
+        }
+        if let Some(result) = self.session_function(name, &args)? {
+            return Ok(result);
+        }
+        let types: Vec<Oid> = args.iter().map(|arg| arg.ty.oid).collect();
+        let overloads = candidates(name, args.len());
+        let signatures: Vec<&[Oid]> = overloads.iter().map(|(args, _)| args.as_slice()).collect();
+        match choose(&types, &signatures) {
+            Choice::One(index) => {
+                let (signature, result) = &overloads[index];
+                let args = self.row_arguments(args, signature)?;
+                return row_function(name, args, PgType::new(*result), &self.env.styles)
+                    .map_err(|error| error.at(position));
+            }
+            Choice::Ambiguous => {
+                let names: Vec<String> = args.iter().map(|arg| arg.ty.name()).collect();
+                return Err(QueryError::new(
+                    sqlstate::AMBIGUOUS_FUNCTION,
+                    format!("function {name}({}) is not unique", names.join(", ")),
+                )
+                .with_hint(
+                    "Could not choose a best candidate function. \
+                     You might need to add explicit type casts.",
+                )
+                .at(position));
+            }
+            Choice::None => {}
+        }
+        let external = Arc::clone(&self.env.external);
+        for function in external.functions() {
+            if function.name != name || !function.accepts(args.len()) {
+                continue;
+            }
+            if let Choice::One(_) = choose(&types, &[&function.args[..args.len()]]) {
+                let args = self.arguments(args, &function.args[..types.len()])?;
+                let result = function.returns;
+                let call = external_call(Arc::clone(&external), function, args);
+                return Ok(Typed::of(call, result));
+            }
+        }
+        // A type's name over one argument is a cast.
+        if let [arg] = args.as_slice()
+            && let Some(info) = type_by_name(name).filter(|info| !info.is_pseudo())
+        {
+            return self.coerce(
+                arg.clone(),
+                PgType::new(info.oid),
+                CoercionContext::Explicit,
+            );
+        }
+        Err(no_function(name, &args).at(position))
+    }
+
+    /// Brings arguments to a row function's types; where it takes any, to text, but booleans,
+    /// which it prints itself.
+    fn row_arguments(
+        &mut self,
+        args: Vec<Typed>,
+        signature: &[Oid],
+    ) -> Result<Vec<Typed>, QueryError> {
+        let mut taken = Vec::with_capacity(args.len());
+        for (arg, want) in args.into_iter().zip(signature) {
+            taken.push(match *want {
+                super::resolve::ANY if arg.ty.oid == oids::BOOL => arg,
+                super::resolve::ANY if arg.ty.oid == oids::BPCHAR => Typed {
+                    ty: PgType::new(oids::TEXT),
+                    ..arg
+                },
+                super::resolve::ANY => {
+                    self.coerce(arg, PgType::new(oids::TEXT), CoercionContext::Explicit)?
+                }
+                want => self.coerce(arg, PgType::new(want), CoercionContext::Implicit)?,
+            });
+        }
+        Ok(taken)
+    }
+
+    /// Brings arguments to a signature's types.
+    pub(crate) fn arguments(
+        &mut self,
+        args: Vec<Typed>,
+        signature: &[Oid],
+    ) -> Result<Vec<Typed>, QueryError> {
+        args.into_iter()
+            .zip(signature)
+            .map(|(arg, want)| {
+                if *want == super::resolve::ANY {
+                    return self.resolve_unknown(arg);
+                }
+                self.coerce(arg, PgType::new(*want), CoercionContext::Implicit)
+            })
+            .collect()
+    }
+
+    /// The functions that SQL writes without parentheses.
+    pub(crate) fn session_keyword(&mut self, name: &str) -> Result<Option<Typed>, QueryError> {
+        let session = &self.env.session;
+        Ok(Some(match name {
+            "current_user" | "user" | "current_role" => name_literal(&session.user()),
+            "session_user" => name_literal(&session.session_user()),
+            "current_catalog" => name_literal(&session.database()),
+            "current_schema" => self.current_schema(),
+            "current_timestamp" => timestamptz(session.transaction_time_us()),
+            "localtimestamp" => {
+                let now = timestamptz(session.transaction_time_us());
+                self.coerce(now, PgType::new(oids::TIMESTAMP), CoercionContext::Explicit)?
+            }
+            "current_date" => {
+                let now = timestamptz(session.transaction_time_us());
+                self.coerce(now, PgType::new(oids::DATE), CoercionContext::Explicit)?
+            }
+            "current_time" | "localtime" => {
+                return Err(QueryError::unsupported("type time is not supported"));
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn current_schema(&self) -> Typed {
+        match self.env.session.search_path().first() {
+            Some(schema) => name_literal(schema),
+            None => super::coerce::typed_null(PgType::new(oids::NAME)),
+        }
+    }
+
+    /// Functions whose answers the session knows: they are constants of the statement.
+    fn session_function(
+        &mut self,
+        name: &str,
+        args: &[Typed],
+    ) -> Result<Option<Typed>, QueryError> {
+        let session = Arc::clone(&self.env.session);
+        Ok(Some(match (name, args) {
+            ("version", []) => literal_text(&session.version()),
+            ("current_database", []) => name_literal(&session.database()),
+            ("current_schema", []) => self.current_schema(),
+            ("pg_backend_pid", []) => super::expr::literal_int4(session.backend_pid()),
+            ("now" | "transaction_timestamp", []) => timestamptz(session.transaction_time_us()),
+            ("statement_timestamp", []) => timestamptz(session.statement_time_us()),
+            ("clock_timestamp", []) => timestamptz(session.clock_time_us()),
+            ("pg_typeof", [arg]) => {
+                let name = if arg.is_unknown() {
+                    "unknown".to_owned()
+                } else {
+                    trunkline_types::format_type(arg.ty.oid, -1)
+                };
+                let mut literal = literal_text(&name);
+                // regtype prints as the type's name, which is all that the value can do here.
+                literal.ty = PgType::new(oids::TEXT);
+                literal
+            }
+            ("current_setting", [_] | [_, _]) => {
+                let signature = [oids::TEXT, oids::BOOL];
+                let args = self.arguments(args.to_vec(), &signature[..args.len()])?;
+                Typed::of(setting_call(session, args), oids::TEXT)
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn name_literal(name: &str) -> Typed {
+    Typed::of(
+        Expr::Literal(ScalarValue::Utf8(Some(name.to_owned())), None),
+        oids::NAME,
+    )
+}
+
+fn timestamptz(us: i64) -> Typed {
+    let scalar = ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into()));
+    Typed::of(Expr::Literal(scalar, None), oids::TIMESTAMPTZ)
+}

@@ -1,0 +1,13 @@
+//! The functions that plans are made of.
+
+pub(crate) mod aggregate;
+pub(crate) mod arithmetic;
+pub(crate) mod cast;
+pub(crate) mod collect;
+pub(crate) mod external;
+pub(crate) mod key;
+mod mathematics;
+pub(crate) mod rows;
+pub(crate) mod session;
+mod strings;
+mod times;
