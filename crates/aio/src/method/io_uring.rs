@@ -354,12 +354,9 @@ impl Ring {
     fn use_turn(&self, io: &InFlight<'_>) {
         let completions = io.completions();
         let mut reaped: [Option<ReapedIo>; REAP_BATCH] = [const { None }; REAP_BATCH];
-        loop {
-            let count = self.pop(completions, &mut reaped);
-            // Rule 1: popped by an earlier turn, `io` would not be `Submitted`.
-            if count > 0 || !io.is_submitted() {
-                break;
-            }
+        // `io` was `Submitted` when this thread took the turn, and only the
+        // turn pops: its completion is here or will come (rule 1).
+        while self.pop(completions, &mut reaped) == 0 {
             self.block_for_completion();
         }
         {

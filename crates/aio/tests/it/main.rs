@@ -14,4 +14,5 @@ mod raw_files;
 mod short_transfers;
 mod statistics;
 mod stress;
+mod turns;
 mod worker_pool;
