@@ -59,8 +59,8 @@
 //! # }
 //! ```
 //!
-//! The design and its hazards are in the crate's README; rules are named A0
-//! to A17, as in the contract that the README repeats.
+//! The design and its hazards are in the crate's README, whose table says what
+//! the rules A0 to A17 are and where each is kept.
 
 mod aio;
 mod callback;
