@@ -59,7 +59,11 @@ impl TupleFormer {
             self.data_start = max_align(HEAP_TUPLE_HEADER_SIZE + self.layout.len().div_ceil(8));
         }
         self.buf.clear();
-        self.buf.resize(self.data_start, 0);
+        if self.data_start == 24 {
+            self.buf.extend_from_slice(&[0; 24]);
+        } else {
+            self.buf.resize(self.data_start, 0);
+        }
         self.pushed = 0;
         self.has_null = false;
         self.has_varwidth = false;
@@ -203,8 +207,10 @@ impl TupleFormer {
     /// itself aligned).
     #[inline]
     fn pad(&mut self, attr: AttrLayout) {
-        let aligned = attr.align(self.buf.len());
-        self.buf.resize(aligned, 0);
+        let missing = attr.align(self.buf.len()) - self.buf.len();
+        if missing > 0 {
+            self.buf.extend_from_slice(&[0; 8][..missing]);
+        }
     }
 
     #[inline]

@@ -12,9 +12,24 @@ pub const NAMEDATALEN: usize = 64;
 #[inline]
 pub fn verify_utf8(bytes: &[u8]) -> Result<&str, TypeError> {
     match std::str::from_utf8(bytes) {
-        Ok(text) if !bytes.contains(&0) => Ok(text),
+        Ok(text) if !has_zero(bytes) => Ok(text),
         _ => Err(invalid_encoding(bytes)),
     }
+}
+
+/// Whether any byte is zero. Short texts are the rule, so this does without a call to `memchr`.
+#[inline]
+fn has_zero(bytes: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    // A byte's high bit survives only if the byte was zero; a borrow from a lower byte, which
+    // could set it wrongly, needs a zero there.
+    let found = words.iter().fold(0, |found, word| {
+        let word = u64::from_le_bytes(*word);
+        found | (word.wrapping_sub(LOW) & !word & HIGH)
+    });
+    found != 0 || rest.contains(&0)
 }
 
 #[cold]
@@ -179,6 +194,21 @@ mod tests {
         assert_eq!(message(b"\xf0\x9f"), format!("{prefix}0xf0 0x9f"));
         assert_eq!(message(b"a\0b"), format!("{prefix}0x00"));
         assert_eq!(verify_utf8("äöü€😀".as_bytes()).unwrap(), "äöü€😀");
+    }
+
+    #[test]
+    fn zeros_are_found_anywhere() {
+        for len in 0..40 {
+            let mut bytes = vec![0x01; len];
+            assert!(!has_zero(&bytes));
+            bytes.fill(0x80);
+            assert!(!has_zero(&bytes));
+            for at in 0..len {
+                bytes[at] = 0;
+                assert!(has_zero(&bytes), "{at} of {len}");
+                bytes[at] = 0xff;
+            }
+        }
     }
 
     #[test]

@@ -322,6 +322,17 @@ pub(crate) fn output_text(payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Appends digits in the other byte order.
+#[inline]
+fn extend_swapped(digits: &[[u8; 2]], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(digits.as_flattened());
+    let (pairs, _) = out[start..].as_chunks_mut::<2>();
+    for pair in pairs {
+        pair.reverse();
+    }
+}
+
 /// Appends the wire form of a payload (`numeric_send`); `None` if it is no numeric.
 #[inline]
 pub(crate) fn output_binary(payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
@@ -337,8 +348,21 @@ pub(crate) fn output_binary(payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(&(view.weight as i16).to_be_bytes());
     out.extend_from_slice(&sign.to_be_bytes());
     out.extend_from_slice(&(view.dscale as u16).to_be_bytes());
-    out.extend(view.digits.iter().flat_map(|&[low, high]| [high, low]));
+    extend_swapped(view.digits, out);
     Some(())
+}
+
+/// Whether a number's last digit has no decimals behind its display scale. `spare` is how many
+/// decimals the scale shows behind the digit's, negative if it hides some of them.
+#[inline]
+fn shows_all(last: u16, spare: i32) -> bool {
+    match spare {
+        0.. => true,
+        -1 => last.is_multiple_of(10),
+        -2 => last.is_multiple_of(100),
+        -3 => last.is_multiple_of(1000),
+        _ => false,
+    }
 }
 
 #[cold]
@@ -387,7 +411,10 @@ pub(crate) fn input_binary(bytes: &[u8], typmod: i32, out: &mut Vec<u8>) -> Resu
         && let (Some(&first), Some(&last)) = (digits.first(), digits.last())
         && first != [0, 0]
         && last != [0, 0]
-        && (weight - count as i32 + 1) * DEC_DIGITS + dscale >= 0
+        && shows_all(
+            u16::from_be_bytes(last),
+            (weight - count as i32 + 1) * DEC_DIGITS + dscale,
+        )
     {
         let dscale = match numeric_typmod(typmod) {
             None => Some(dscale),
@@ -397,7 +424,7 @@ pub(crate) fn input_binary(bytes: &[u8], typmod: i32, out: &mut Vec<u8>) -> Resu
         };
         if let Some(dscale) = dscale {
             put_header(sign == NEGATIVE, weight, dscale, out);
-            out.extend(digits.iter().flat_map(|&[high, low]| [low, high]));
+            extend_swapped(digits, out);
             return Ok(());
         }
     }
