@@ -378,6 +378,27 @@ mod tests {
     }
 
     #[test]
+    fn now_is_the_transactions_start_on_the_sessions_clock() {
+        // 2000-01-01 23:30:00.25 UTC, already the next day in Berlin.
+        let style = InputStyle {
+            time_zone: TimeZone::parse("Europe/Berlin").unwrap(),
+            now_us: (23 * 60 + 30) * 60 * USECS_PER_SEC + 250_000,
+            ..InputStyle::default()
+        };
+        let timestamptz = |text| parse_timestamptz(text, -1, &style).unwrap();
+        assert_eq!(timestamptz("now"), style.now_us);
+        let local = parse_timestamp("now", -1, &style).unwrap();
+        assert_eq!(local, style.now_us + 3600 * USECS_PER_SEC);
+        assert_eq!(parse_date("now", &style).unwrap(), 1);
+        assert_eq!(parse_date("yesterday", &style).unwrap(), 0);
+        assert_eq!(
+            timestamptz("tomorrow"),
+            2 * USECS_PER_DAY - 3600 * USECS_PER_SEC
+        );
+        assert_eq!(timestamptz("today 12:00"), timestamptz("2000-01-02 12:00"));
+    }
+
+    #[test]
     fn rounding_to_digits_of_a_second() {
         assert_eq!(round_timestamp(1_499_999, 0), 1_000_000);
         assert_eq!(round_timestamp(1_500_000, 0), 2_000_000);

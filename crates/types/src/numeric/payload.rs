@@ -406,6 +406,11 @@ pub(crate) fn input_binary(bytes: &[u8], typmod: i32, out: &mut Vec<u8>) -> Resu
     }
     // Bytes left over are the caller's complaint in PostgreSQL, after all others.
     let finite = matches!(sign, 0 | NEGATIVE) && rest.len() == count * 2;
+    if finite && count == 0 {
+        let dscale = numeric_typmod(typmod).map_or(dscale, |(_, scale)| scale.max(0));
+        put_header(false, 0, dscale, out);
+        return Ok(());
+    }
     // Nothing to strip, nothing to cut, nothing to round, nothing too large.
     if finite
         && let (Some(&first), Some(&last)) = (digits.first(), digits.last())
