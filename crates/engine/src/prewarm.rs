@@ -120,7 +120,7 @@ fn read_into_pool(
 ) -> Result<(), EngineError> {
     let mut io = session.issuer()?;
     let mut blocks = first..=last;
-    let mut stream = ReadStream::new(
+    let mut stream = ReadStream::with_limits(
         session.database().pool(),
         fork,
         None,
@@ -129,6 +129,7 @@ fn read_into_pool(
             maintenance: true,
             ..ReadStreamFlags::default()
         },
+        session.read_stream_limits("maintenance_io_concurrency"),
         move || blocks.next(),
     );
     while stream.next(&mut io)?.is_some() {

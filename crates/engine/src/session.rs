@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use trunkline_aio::IoContext;
+use trunkline_buffer::ReadStreamLimits;
 use trunkline_pgformat::{BlockNumber, Oid, RelFileLocator};
 use trunkline_txn::{CancelToken, LockMode, LockTag, RegisteredSnapshot, StatementId, Transaction};
 
@@ -172,6 +173,22 @@ impl Session {
     /// All issuers are in use.
     pub fn issuer(&self) -> Result<IoContext, EngineError> {
         Ok(self.database.aio().issuer(self.backend_pid())?)
+    }
+
+    /// Partitions that a scan of this session may have: one for itself, and one for each of
+    /// `max_parallel_workers_per_gather`, but not more than there are processors.
+    pub fn scan_partitions(&self) -> usize {
+        let workers = self.settings.integer("max_parallel_workers_per_gather");
+        (1 + usize::try_from(workers).unwrap_or(0)).min(crate::database::partitions())
+    }
+
+    /// What its settings say about reading ahead; `concurrency` is the setting that counts.
+    pub(crate) fn read_stream_limits(&self, concurrency: &str) -> ReadStreamLimits {
+        let setting = |name| u32::try_from(self.settings.integer(name)).ok();
+        ReadStreamLimits {
+            io_combine_blocks: setting("io_combine_limit"),
+            io_concurrency: setting(concurrency),
+        }
     }
 
     /// Begins a statement: in the running transaction, or in one of its own. What the statements

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::RelFork;
+use trunkline_buffer::{ReadStreamLimits, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_heap::{HeapPage, HeapScan, ScanBlocks};
 use trunkline_pgformat::{ForkNumber, HeapTupleRef, ItemPointer};
@@ -24,6 +24,7 @@ pub struct TableScan {
     blocks: Arc<ScanBlocks>,
     cancel: CancelToken,
     backend_pid: i32,
+    limits: ReadStreamLimits,
 }
 
 impl TableScan {
@@ -49,6 +50,7 @@ impl TableScan {
             blocks,
             cancel: session.cancel().clone(),
             backend_pid: session.backend_pid(),
+            limits: session.read_stream_limits("effective_io_concurrency"),
         })
     }
 
@@ -79,6 +81,7 @@ impl TableScan {
                 self.database.pool(),
                 self.relation.locator,
                 Arc::clone(&self.blocks),
+                self.limits,
             ),
             shared: self.clone(),
         })

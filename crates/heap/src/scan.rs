@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::{
-    BufferPool, PinnedBuffer, ReadStream, ReadStreamFlags, RelFork, ShareGuard, Strategy,
-    StrategyKind,
+    BufferPool, PinnedBuffer, ReadStream, ReadStreamFlags, ReadStreamLimits, RelFork, ShareGuard,
+    Strategy, StrategyKind,
 };
 use trunkline_pgformat::line_pointer::count_normal;
 use trunkline_pgformat::{BlockNumber, ForkNumber, HeapTupleRef, ItemPointer, RelFileLocator};
@@ -81,10 +81,12 @@ pub struct HeapScan {
 impl HeapScan {
     /// Scans `blocks` of the table at `locator`. A table larger than a quarter of the pool is read
     /// through a ring, so that it neither empties the pool nor needs more memory than the ring.
+    /// `limits` are what the session's settings say about reading ahead.
     pub fn new(
         pool: &Arc<BufferPool>,
         locator: RelFileLocator,
         blocks: Arc<ScanBlocks>,
+        limits: ReadStreamLimits,
     ) -> HeapScan {
         let large = blocks.end() as usize > pool.buffers() / 4;
         let strategy = large.then(|| Strategy::new(pool, StrategyKind::BulkRead));
@@ -99,7 +101,7 @@ impl HeapScan {
             fork: ForkNumber::Main,
         };
         HeapScan {
-            stream: ReadStream::new(
+            stream: ReadStream::with_limits(
                 pool,
                 rel_fork,
                 strategy,
@@ -107,6 +109,7 @@ impl HeapScan {
                     sequential: true,
                     ..ReadStreamFlags::default()
                 },
+                limits,
                 next_block,
             ),
             map: VisibilityMap::new(pool, locator),

@@ -117,6 +117,7 @@ const WORKING: &[&str] = &[
     "maintenance_io_concurrency",
     "max_connections",
     "max_files_per_process",
+    "max_parallel_workers_per_gather",
     "port",
     "search_path",
     "session_authorization",
@@ -151,6 +152,14 @@ const OWN_DEFAULTS: &[(&str, &str)] = &[
     ("max_connections", "100"),
     ("temp_file_limit", "-1"),
     ("listen_addresses", "127.0.0.1"),
+];
+
+/// Settings that a session may change in PostgreSQL, but that hold for all sessions here.
+const SERVER_WIDE: &[&str] = &[
+    "deadlock_timeout",
+    "ignore_checksum_failure",
+    "log_min_messages",
+    "zero_damaged_pages",
 ];
 
 /// Words of an enum that this engine adds to PostgreSQL's.
@@ -192,7 +201,11 @@ fn parse_line(line: &'static str) -> SettingDefinition {
         kind: parse_kind(kind),
         unit,
         category,
-        context: parse_context(context),
+        context: if SERVER_WIDE.contains(&name) {
+            SettingContext::Postmaster
+        } else {
+            parse_context(context)
+        },
         min: min.parse().unwrap_or(f64::NEG_INFINITY),
         max: max.parse().unwrap_or(f64::INFINITY),
         words,
