@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{BufferPool, RelFork};
+use trunkline_buffer::{BufferPool, ReadStreamLimits, RelFork};
 use trunkline_heap::{HeapScan, ScanBlocks};
 use trunkline_pgformat::{ItemPointer, Oid};
 use trunkline_txn::{RegisteredSnapshot, Visibility};
@@ -95,7 +95,12 @@ impl<'a> CatalogReader<'a> {
 
         let locator = table.initial_locator(self.database);
         let blocks = self.pool.nblocks(RelFork::main(locator))?;
-        let mut scan = HeapScan::new(self.pool, locator, ScanBlocks::new(blocks));
+        let mut scan = HeapScan::new(
+            self.pool,
+            locator,
+            ScanBlocks::new(blocks),
+            ReadStreamLimits::default(),
+        );
         let mut visibility = Visibility::new(self.snapshot.manager(), &self.snapshot);
         let mut found = Vec::new();
         while let Some(page) = scan.next_page(self.io)? {
