@@ -13,9 +13,7 @@ use pgwire::messages::startup::{
     Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
 };
 use trunkline_sql::error::SqlError;
-use trunkline_sql::outcome::{
-    Cell, FieldDesc, Format, Notice, RowBatch, TransactionStatus,
-};
+use trunkline_sql::outcome::{Cell, FieldDesc, Format, Notice, RowBatch, TransactionStatus};
 use trunkline_types::Oid;
 
 use crate::error::Failure;
@@ -138,7 +136,9 @@ impl Wire {
     }
 
     pub(crate) fn put_parameter_description(&mut self, types: &[Oid]) -> Result<(), Failure> {
-        self.put(&ParameterDescription::new(types.iter().map(|oid| oid.0).collect()))
+        self.put(&ParameterDescription::new(
+            types.iter().map(|oid| oid.0).collect(),
+        ))
     }
 
     /// `formats` has an entry a field.
@@ -236,8 +236,8 @@ fn length_word(bytes: usize) -> Result<[u8; 4], SqlError> {
 }
 
 fn copy_formats(format: Format, columns: usize) -> Result<(i8, i16, Vec<i16>), SqlError> {
-    let count = i16::try_from(columns)
-        .map_err(|_| SqlError::new("54011", "a row has too many columns"))?;
+    let count =
+        i16::try_from(columns).map_err(|_| SqlError::new("54011", "a row has too many columns"))?;
     let overall = match format {
         Format::Text => 0,
         Format::Binary => 1,

@@ -54,12 +54,21 @@ impl<S: Session> Connection<S> {
     pub(crate) async fn run(mut self) {
         if let Err(Failure::Fatal(error)) = self.serve().await {
             tracing::info!("{error}");
-            let error = SqlError { is_fatal: true, ..error };
+            let error = SqlError {
+                is_fatal: true,
+                ..error
+            };
             if self.wire.put_error(&error).is_err() {
                 return;
             }
         }
-        let Connection { wire, portals, session, _registration, .. } = self;
+        let Connection {
+            wire,
+            portals,
+            session,
+            _registration,
+            ..
+        } = self;
         // What was open is rolled back by the time the client sees the end.
         drop(portals);
         drop(_registration);
@@ -129,9 +138,11 @@ impl<S: Session> Connection<S> {
                 self.simple_query(&query).await?;
                 self.ready().await
             }
-            FrontendMessage::Parse { statement, query, param_types } => {
-                self.parse(statement, &query, &param_types).await
-            }
+            FrontendMessage::Parse {
+                statement,
+                query,
+                param_types,
+            } => self.parse(statement, &query, &param_types).await,
             FrontendMessage::Bind(bind) => self.bind(bind),
             FrontendMessage::Describe { target, name } => self.describe(target, &name),
             FrontendMessage::Execute { portal, max_rows } => {
@@ -143,10 +154,10 @@ impl<S: Session> Connection<S> {
                 self.sync().await?;
                 self.ready().await
             }
-            FrontendMessage::FunctionCall => {
-                Err(SqlError::not_supported("the function call sub-protocol is not supported")
-                    .into())
-            }
+            FrontendMessage::FunctionCall => Err(SqlError::not_supported(
+                "the function call sub-protocol is not supported",
+            )
+            .into()),
             // The rest of a COPY that has ended already.
             FrontendMessage::CopyDone | FrontendMessage::CopyFail { .. } => Ok(()),
             FrontendMessage::Terminate => Err(Failure::Lost),

@@ -48,7 +48,9 @@ impl<S: Session> Connection<S> {
             match frame {
                 Some(Frame::CopyData(data)) => chunk.extend_from_slice(&data),
                 // Sync and Flush mean nothing here; drivers send a Sync along with Execute.
-                Some(Frame::Message { kind: b'S' | b'H', .. }) => {}
+                Some(Frame::Message {
+                    kind: b'S' | b'H', ..
+                }) => {}
                 Some(Frame::Message { kind: b'c', .. }) => {
                     if !chunk.is_empty() {
                         copy.write(chunk.freeze()).await?;
@@ -60,7 +62,10 @@ impl<S: Session> Connection<S> {
                         Ok(FrontendMessage::CopyFail { message }) => {
                             copy.fail_by_client(&message).await
                         }
-                        Ok(_) => copy.fail(protocol_violation("invalid message format")).await,
+                        Ok(_) => {
+                            copy.fail(protocol_violation("invalid message format"))
+                                .await
+                        }
                         Err(error) => copy.fail(error).await,
                     }
                     .into());
@@ -140,12 +145,17 @@ impl<S: Session> Connection<S> {
             }
         }
         self.wire.put_copy_done()?;
-        let tag = copy.tag().ok_or_else(|| SqlError::internal("COPY ended without a tag"))?;
+        let tag = copy
+            .tag()
+            .ok_or_else(|| SqlError::internal("COPY ended without a tag"))?;
         Ok(tag.to_owned())
     }
 }
 
 /// What the load fails with when nobody is left to be told.
 fn connection_lost() -> SqlError {
-    SqlError::new("08006", "unexpected EOF on client connection with an open transaction")
+    SqlError::new(
+        "08006",
+        "unexpected EOF on client connection with an open transaction",
+    )
 }

@@ -54,7 +54,11 @@ pub(crate) enum Failure {
 
 impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Failure {
-        if error.is_fatal { Failure::Fatal(error) } else { Failure::Statement(error) }
+        if error.is_fatal {
+            Failure::Fatal(error)
+        } else {
+            Failure::Statement(error)
+        }
     }
 }
 

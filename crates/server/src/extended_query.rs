@@ -36,8 +36,10 @@ impl<S: Session> Connection<S> {
         let sql = query
             .get(range)
             .ok_or_else(|| SqlError::internal("a statement lies outside its query string"))?;
-        let statement =
-            self.session_prepare(sql, param_types).await.map_err(|failure| match failure {
+        let statement = self
+            .session_prepare(sql, param_types)
+            .await
+            .map_err(|failure| match failure {
                 Failure::Statement(mut error) => {
                     let before = query[..start].chars().count();
                     error.position = error.position.map(|position| position + before);
@@ -58,9 +60,18 @@ impl<S: Session> Connection<S> {
     }
 
     pub(crate) fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
-        let Bind { portal, statement: name, param_formats, params, result_formats } = bind;
-        let statement =
-            self.statements.get(&name).cloned().ok_or_else(|| no_statement(&name))?;
+        let Bind {
+            portal,
+            statement: name,
+            param_formats,
+            params,
+            result_formats,
+        } = bind;
+        let statement = self
+            .statements
+            .get(&name)
+            .cloned()
+            .ok_or_else(|| no_statement(&name))?;
         let formats = resolve_formats(&param_formats, params.len(), || {
             protocol_violation(format!(
                 "bind message has {} parameter formats but {} parameters",
@@ -99,7 +110,11 @@ impl<S: Session> Connection<S> {
         match self.portals.entry(portal) {
             Entry::Vacant(entry) => {
                 let state = PortalState::Bound(params);
-                entry.insert(Portal { statement, formats: result_formats, state });
+                entry.insert(Portal {
+                    statement,
+                    formats: result_formats,
+                    state,
+                });
             }
             Entry::Occupied(entry) => {
                 let message = format!("cursor \"{}\" already exists", entry.key());
@@ -112,13 +127,18 @@ impl<S: Session> Connection<S> {
     pub(crate) fn describe(&mut self, target: Target, name: &str) -> Result<(), Failure> {
         match target {
             Target::Statement => {
-                let statement = self.statements.get(name).ok_or_else(|| no_statement(name))?;
-                self.wire.put_parameter_description(statement.param_types())?;
+                let statement = self
+                    .statements
+                    .get(name)
+                    .ok_or_else(|| no_statement(name))?;
+                self.wire
+                    .put_parameter_description(statement.param_types())?;
                 let fields = statement.fields();
                 if fields.is_empty() {
                     return self.wire.put_no_data();
                 }
-                self.wire.put_row_description(fields, &vec![Format::Text; fields.len()])
+                self.wire
+                    .put_row_description(fields, &vec![Format::Text; fields.len()])
             }
             Target::Portal => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
@@ -192,7 +212,8 @@ impl<S: Session> Connection<S> {
         let sent = self.send_rows(&mut rows, formats, limit).await?;
         self.report_notices()?;
         if sent.is_over {
-            self.wire.put_command_complete(&rows.tag().text(sent.count))?;
+            self.wire
+                .put_command_complete(&rows.tag().text(sent.count))?;
             Ok(PortalState::Exhausted(rows.tag()))
         } else {
             self.wire.put_portal_suspended()?;

@@ -17,18 +17,35 @@ pub(crate) enum Target {
 /// A message that a connection acts upon, apart from COPY data.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FrontendMessage {
-    Query { query: String },
-    Parse { statement: String, query: String, param_types: Vec<Oid> },
+    Query {
+        query: String,
+    },
+    Parse {
+        statement: String,
+        query: String,
+        param_types: Vec<Oid>,
+    },
     Bind(Bind),
-    Describe { target: Target, name: String },
-    Execute { portal: String, max_rows: i32 },
-    Close { target: Target, name: String },
+    Describe {
+        target: Target,
+        name: String,
+    },
+    Execute {
+        portal: String,
+        max_rows: i32,
+    },
+    Close {
+        target: Target,
+        name: String,
+    },
     Flush,
     Sync,
     FunctionCall,
     Terminate,
     CopyDone,
-    CopyFail { message: String },
+    CopyFail {
+        message: String,
+    },
 }
 
 /// The Bind message.
@@ -53,7 +70,9 @@ pub(crate) fn is_extended(kind: u8) -> bool {
 pub(crate) fn decode(kind: u8, body: Bytes) -> Result<FrontendMessage, SqlError> {
     let mut body = Body(body);
     let message = match kind {
-        b'Q' => FrontendMessage::Query { query: body.string()? },
+        b'Q' => FrontendMessage::Query {
+            query: body.string()?,
+        },
         b'P' => {
             let statement = body.string()?;
             let query = body.string()?;
@@ -62,15 +81,28 @@ pub(crate) fn decode(kind: u8, body: Bytes) -> Result<FrontendMessage, SqlError>
             for _ in 0..count {
                 param_types.push(Oid(body.u32()?));
             }
-            FrontendMessage::Parse { statement, query, param_types }
+            FrontendMessage::Parse {
+                statement,
+                query,
+                param_types,
+            }
         }
         b'B' => FrontendMessage::Bind(body.bind()?),
-        b'D' => FrontendMessage::Describe { target: body.target("DESCRIBE")?, name: body.string()? },
+        b'D' => FrontendMessage::Describe {
+            target: body.target("DESCRIBE")?,
+            name: body.string()?,
+        },
         b'E' => {
             let portal = body.string()?;
-            FrontendMessage::Execute { portal, max_rows: body.u32()?.cast_signed() }
+            FrontendMessage::Execute {
+                portal,
+                max_rows: body.u32()?.cast_signed(),
+            }
         }
-        b'C' => FrontendMessage::Close { target: body.target("CLOSE")?, name: body.string()? },
+        b'C' => FrontendMessage::Close {
+            target: body.target("CLOSE")?,
+            name: body.string()?,
+        },
         b'H' => FrontendMessage::Flush,
         b'S' => FrontendMessage::Sync,
         // Refused whatever it holds.
@@ -78,10 +110,20 @@ pub(crate) fn decode(kind: u8, body: Bytes) -> Result<FrontendMessage, SqlError>
         // The client is leaving, however it says so.
         b'X' => return Ok(FrontendMessage::Terminate),
         b'c' => FrontendMessage::CopyDone,
-        b'f' => FrontendMessage::CopyFail { message: body.string()? },
-        _ => return Err(protocol_violation(format!("invalid frontend message type {kind}"))),
+        b'f' => FrontendMessage::CopyFail {
+            message: body.string()?,
+        },
+        _ => {
+            return Err(protocol_violation(format!(
+                "invalid frontend message type {kind}"
+            )));
+        }
     };
-    if body.0.is_empty() { Ok(message) } else { Err(protocol_violation("invalid message format")) }
+    if body.0.is_empty() {
+        Ok(message)
+    } else {
+        Err(protocol_violation("invalid message format"))
+    }
 }
 
 /// What is left of a message's body.
@@ -94,7 +136,9 @@ fn insufficient() -> SqlError {
 impl Body {
     fn u8(&mut self) -> Result<u8, SqlError> {
         // `pq_getmsgbyte` has a text of its own.
-        self.0.try_get_u8().map_err(|_| protocol_violation("no data left in message"))
+        self.0
+            .try_get_u8()
+            .map_err(|_| protocol_violation("no data left in message"))
     }
 
     fn u16(&mut self) -> Result<u16, SqlError> {
@@ -129,9 +173,9 @@ impl Body {
         match self.u8()? {
             b'S' => Ok(Target::Statement),
             b'P' => Ok(Target::Portal),
-            other => {
-                Err(protocol_violation(format!("invalid {message} message subtype {other}")))
-            }
+            other => Err(protocol_violation(format!(
+                "invalid {message} message subtype {other}"
+            ))),
         }
     }
 
@@ -145,14 +189,18 @@ impl Body {
             // -1 is NULL; other negative lengths are too long for any message.
             params.push(match self.u32()? {
                 u32::MAX => None,
-                length if length as usize <= self.0.len() => {
-                    Some(self.0.split_to(length as usize))
-                }
+                length if length as usize <= self.0.len() => Some(self.0.split_to(length as usize)),
                 _ => return Err(insufficient()),
             });
         }
         let result_formats = self.formats()?;
-        Ok(Bind { portal, statement, param_formats, params, result_formats })
+        Ok(Bind {
+            portal,
+            statement,
+            param_formats,
+            params,
+            result_formats,
+        })
     }
 }
 
@@ -181,17 +229,32 @@ mod tests {
     #[test]
     fn malformed_messages_get_postgresql_errors() {
         let bad_utf8 = "invalid byte sequence for encoding \"UTF8\": 0xff".to_owned();
-        assert_eq!(refused(b'Q', b"select \xff\0"), ("22021".to_owned(), bad_utf8));
-        assert_eq!(refused(b'Q', b"select 1"), violation("invalid string in message"));
+        assert_eq!(
+            refused(b'Q', b"select \xff\0"),
+            ("22021".to_owned(), bad_utf8)
+        );
+        assert_eq!(
+            refused(b'Q', b"select 1"),
+            violation("invalid string in message")
+        );
         assert_eq!(refused(b'S', b"xx"), violation("invalid message format"));
         let short = violation("insufficient data left in message");
         assert_eq!(refused(b'B', b"\0\0\0"), short);
         assert_eq!(refused(b'P', b"\0select 1\0\0\x05"), short);
         assert_eq!(refused(b'B', b"\0\0\0\0\0\x01\0\0\0\x05x\0\0"), short);
         assert_eq!(refused(b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xfex\0\0"), short);
-        assert_eq!(refused(b'D', b"Xa\0"), violation("invalid DESCRIBE message subtype 88"));
-        assert_eq!(refused(b'C', b"Xa\0"), violation("invalid CLOSE message subtype 88"));
-        assert_eq!(refused(b'B', b"\0\0\0\0\0\0\0\0x"), violation("invalid message format"));
+        assert_eq!(
+            refused(b'D', b"Xa\0"),
+            violation("invalid DESCRIBE message subtype 88")
+        );
+        assert_eq!(
+            refused(b'C', b"Xa\0"),
+            violation("invalid CLOSE message subtype 88")
+        );
+        assert_eq!(
+            refused(b'B', b"\0\0\0\0\0\0\0\0x"),
+            violation("invalid message format")
+        );
     }
 
     #[test]
@@ -204,7 +267,10 @@ mod tests {
             params: vec![None, Some(Bytes::new()), Some(Bytes::from_static(b"ab"))],
             result_formats: vec![1],
         };
-        assert_eq!(decode(b'B', Bytes::from_static(body)), Ok(FrontendMessage::Bind(bind)));
+        assert_eq!(
+            decode(b'B', Bytes::from_static(body)),
+            Ok(FrontendMessage::Bind(bind))
+        );
     }
 
     /// Every prefix of every message is a message or an error.
@@ -212,7 +278,10 @@ mod tests {
     fn no_body_panics() {
         let bodies: [(u8, &'static [u8]); 5] = [
             (b'P', b"st\0select $1\0\0\x02\0\0\0\x17\0\0\0\0"),
-            (b'B', b"po\0st\0\0\x01\0\x01\0\x02\xff\xff\xff\xff\0\0\0\x02ab\0\x01\0\x01"),
+            (
+                b'B',
+                b"po\0st\0\0\x01\0\x01\0\x02\xff\xff\xff\xff\0\0\0\x02ab\0\x01\0\x01",
+            ),
             (b'D', b"Sst\0"),
             (b'E', b"po\0\0\0\0\x02"),
             (b'f', b"no\0"),

@@ -19,7 +19,11 @@ impl Interrupt {
         let wake = Arc::new(Notify::new());
         let notified = Arc::clone(&wake);
         let hook = token.on_request(move || notified.notify_one());
-        Interrupt { token, wake, _hook: hook }
+        Interrupt {
+            token,
+            wake,
+            _hook: hook,
+        }
     }
 
     /// Whether the connection is to end.

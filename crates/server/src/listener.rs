@@ -70,10 +70,18 @@ impl<F: SessionFactory> Server<F> {
     /// # Errors
     /// An unknown host, one that is not loopback, or a port in use.
     pub async fn bind(config: ServerConfig, factory: F) -> Result<Server<F>, ServerError> {
-        let ServerConfig { host, port, max_connections, startup_timeout } = config;
+        let ServerConfig {
+            host,
+            port,
+            max_connections,
+            startup_timeout,
+        } = config;
         let addresses: Vec<SocketAddr> = lookup_host((host.as_str(), port))
             .await
-            .map_err(|source| ServerError::UnknownHost { host: host.clone(), source })?
+            .map_err(|source| ServerError::UnknownHost {
+                host: host.clone(),
+                source,
+            })?
             .collect();
         if let Some(&address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
             return Err(ServerError::NotLoopback { address });
@@ -96,12 +104,18 @@ impl<F: SessionFactory> Server<F> {
             startup_timeout,
             is_stopping: watch::Sender::new(false),
         };
-        Ok(Server { listeners, shared: Arc::new(shared) })
+        Ok(Server {
+            listeners,
+            shared: Arc::new(shared),
+        })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
     }
 
     /// Serves until `stop` resolves, then stops fast: running statements are cancelled, every
@@ -159,14 +173,24 @@ async fn serve<F: SessionFactory>(
     // Boxed: an idle connection does not carry its startup.
     let started = Box::pin(start(&shared, &mut wire)).await;
     match started {
-        Ok(Some(Started { session, registration, _slot: slot })) => {
+        Ok(Some(Started {
+            session,
+            registration,
+            _slot: slot,
+        })) => {
             Connection::new(wire, session, registration).run().await;
             drop(slot);
         }
         Ok(None) | Err(Failure::Lost) => {}
         Err(Failure::Fatal(error) | Failure::Statement(error)) => {
             tracing::info!("{error}");
-            if wire.put_error(&SqlError { is_fatal: true, ..error }).is_ok() {
+            if wire
+                .put_error(&SqlError {
+                    is_fatal: true,
+                    ..error
+                })
+                .is_ok()
+            {
                 wire.close().await;
             }
         }
@@ -233,7 +257,11 @@ async fn start_session<F: SessionFactory>(
         wire.put_parameter_status(name, value)?;
     }
     wire.put_backend_key(registration.pid(), registration.key())?;
-    Ok(Started { session, registration, _slot: slot })
+    Ok(Started {
+        session,
+        registration,
+        _slot: slot,
+    })
 }
 
 fn shutting_down() -> SqlError {

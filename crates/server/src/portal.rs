@@ -48,7 +48,11 @@ pub(crate) struct SentRows {
 
 impl RunningRows {
     pub(crate) fn new(stream: RowStream) -> RunningRows {
-        RunningRows { stream, batch: None, next_row: 0 }
+        RunningRows {
+            stream,
+            batch: None,
+            next_row: 0,
+        }
     }
 
     pub(crate) fn tag(&self) -> RowTag {
@@ -73,7 +77,10 @@ impl<S: Session> Connection<S> {
                     break;
                 }
                 if limit == Some(count) {
-                    return Ok(SentRows { count, is_over: false });
+                    return Ok(SentRows {
+                        count,
+                        is_over: false,
+                    });
                 }
                 self.wire.put_row(batch, rows.next_row, formats)?;
                 rows.next_row += 1;
@@ -83,7 +90,10 @@ impl<S: Session> Connection<S> {
                 }
             }
             if limit == Some(count) {
-                return Ok(SentRows { count, is_over: false });
+                return Ok(SentRows {
+                    count,
+                    is_over: false,
+                });
             }
             let next = tokio::select! {
                 biased;
@@ -95,7 +105,12 @@ impl<S: Session> Connection<S> {
                     rows.batch = Some(batch?);
                     rows.next_row = 0;
                 }
-                None => return Ok(SentRows { count, is_over: true }),
+                None => {
+                    return Ok(SentRows {
+                        count,
+                        is_over: true,
+                    });
+                }
             }
         }
     }
@@ -111,8 +126,10 @@ pub(crate) fn resolve_formats(
     columns: usize,
     mismatch: impl FnOnce() -> SqlError,
 ) -> Result<Vec<Format>, SqlError> {
-    let formats: Vec<Format> =
-        codes.iter().map(|code| format_of(*code)).collect::<Result<_, _>>()?;
+    let formats: Vec<Format> = codes
+        .iter()
+        .map(|code| format_of(*code))
+        .collect::<Result<_, _>>()?;
     match formats.as_slice() {
         [] => Ok(vec![Format::Text; columns]),
         [one] => Ok(vec![*one; columns]),
@@ -125,6 +142,9 @@ fn format_of(code: i16) -> Result<Format, SqlError> {
     match code {
         0 => Ok(Format::Text),
         1 => Ok(Format::Binary),
-        other => Err(SqlError::new("22023", format!("unsupported format code: {other}"))),
+        other => Err(SqlError::new(
+            "22023",
+            format!("unsupported format code: {other}"),
+        )),
     }
 }

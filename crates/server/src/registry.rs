@@ -39,7 +39,9 @@ pub(crate) enum RegisterError {
 
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, Connections> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a connection until the value is dropped, and makes its cancel key.
@@ -49,16 +51,30 @@ impl Registry {
         token: CancelToken,
         has_long_key: bool,
     ) -> Result<Registration, RegisterError> {
-        let mut key = vec![0; if has_long_key { LONG_KEY_BYTES } else { SHORT_KEY_BYTES }];
+        let mut key = vec![
+            0;
+            if has_long_key {
+                LONG_KEY_BYTES
+            } else {
+                SHORT_KEY_BYTES
+            }
+        ];
         getrandom::fill(&mut key).map_err(|_| RegisterError::NoRandomness)?;
         let mut connections = self.lock();
         if connections.is_stopping {
             return Err(RegisterError::Stopping);
         }
-        let entry = Entry { key: key.clone(), token };
+        let entry = Entry {
+            key: key.clone(),
+            token,
+        };
         let earlier = connections.by_pid.insert(pid, entry);
         assert!(earlier.is_none(), "two sessions have the backend pid {pid}");
-        Ok(Registration { registry: Arc::clone(self), pid, key })
+        Ok(Registration {
+            registry: Arc::clone(self),
+            pid,
+            key,
+        })
     }
 
     /// A cancel request: asks the connection `pid` to stop its statement, if the key is its own.
@@ -82,7 +98,11 @@ impl Registry {
         let tokens: Vec<CancelToken> = {
             let mut connections = self.lock();
             connections.is_stopping = true;
-            connections.by_pid.values().map(|entry| entry.token.clone()).collect()
+            connections
+                .by_pid
+                .values()
+                .map(|entry| entry.token.clone())
+                .collect()
         };
         for token in tokens {
             token.request(CancelReason::Terminate);
@@ -93,7 +113,11 @@ impl Registry {
 /// Compares in a time that does not tell where the keys differ.
 fn keys_equal(ours: &[u8], theirs: &[u8]) -> bool {
     ours.len() == theirs.len()
-        && ours.iter().zip(theirs).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+        && ours
+            .iter()
+            .zip(theirs)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
 }
 
 /// A registered connection.

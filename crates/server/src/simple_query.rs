@@ -24,10 +24,12 @@ impl<S: Session> Connection<S> {
             let sql = query
                 .get(range)
                 .ok_or_else(|| SqlError::internal("a statement lies outside its query string"))?;
-            self.simple_statement(sql, index == last).await.map_err(|failure| match failure {
-                Failure::Statement(error) => Failure::Statement(moved(error, &query[..start])),
-                other => other,
-            })?;
+            self.simple_statement(sql, index == last)
+                .await
+                .map_err(|failure| match failure {
+                    Failure::Statement(error) => Failure::Statement(moved(error, &query[..start])),
+                    other => other,
+                })?;
         }
         Ok(())
     }
@@ -40,7 +42,8 @@ impl<S: Session> Connection<S> {
         let tag = match self.session_execute(&statement, Vec::new()).await? {
             Outcome::Rows(stream) => {
                 let formats = vec![Format::Text; statement.fields().len()];
-                self.wire.put_row_description(statement.fields(), &formats)?;
+                self.wire
+                    .put_row_description(statement.fields(), &formats)?;
                 let mut rows = RunningRows::new(stream);
                 let sent = self.send_rows(&mut rows, &formats, None).await?;
                 Some(rows.tag().text(sent.count))

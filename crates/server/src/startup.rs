@@ -28,10 +28,7 @@ pub(crate) enum Request {
     /// A session.
     Start(StartupPacket),
     /// Another connection's statement cancelled. There is no answer.
-    Cancel {
-        pid: i32,
-        key: Bytes,
-    },
+    Cancel { pid: i32, key: Bytes },
 }
 
 /// A startup packet, checked as far as it can be without a database.
@@ -56,8 +53,12 @@ impl StartupPacket {
     /// and what is not known.
     pub(crate) fn negotiation(&self) -> Option<(i32, Vec<String>)> {
         let is_newer = self.minor > LATEST_MINOR;
-        (is_newer || !self.extensions.is_empty())
-            .then(|| (3 << 16 | i32::from(self.minor.min(LATEST_MINOR)), self.extensions.clone()))
+        (is_newer || !self.extensions.is_empty()).then(|| {
+            (
+                3 << 16 | i32::from(self.minor.min(LATEST_MINOR)),
+                self.extensions.clone(),
+            )
+        })
     }
 
     /// The session that it asks for. A client that names no database means the one named like its
@@ -72,9 +73,16 @@ impl StartupPacket {
         } else if asked == self.user {
             "postgres".to_owned()
         } else {
-            return Err(SqlError::new("3D000", format!("database \"{asked}\" does not exist")));
+            return Err(SqlError::new(
+                "3D000",
+                format!("database \"{asked}\" does not exist"),
+            ));
         };
-        Ok(StartupParameters { user: self.user, database, settings: self.settings })
+        Ok(StartupParameters {
+            user: self.user,
+            database,
+            settings: self.settings,
+        })
     }
 }
 
@@ -104,13 +112,20 @@ pub(crate) async fn read_request(wire: &mut Wire) -> Result<Request, Failure> {
                     return Err(Failure::Lost);
                 };
                 let pid = i32::from_be_bytes(*pid);
-                return Ok(Request::Cancel { pid, key: packet.slice_ref(key) });
+                return Ok(Request::Cancel {
+                    pid,
+                    key: packet.slice_ref(key),
+                });
             }
             SSL_REQUEST if !has_refused_ssl => has_refused_ssl = true,
             GSS_REQUEST if !has_refused_gss => has_refused_gss = true,
             version => {
-                let packet = parse_packet(version, body)
-                    .map_err(|error| Failure::Fatal(SqlError { is_fatal: true, ..error }))?;
+                let packet = parse_packet(version, body).map_err(|error| {
+                    Failure::Fatal(SqlError {
+                        is_fatal: true,
+                        ..error
+                    })
+                })?;
                 return Ok(Request::Start(packet));
             }
         }
@@ -155,13 +170,18 @@ fn parse_packet(version: u32, body: &[u8]) -> Result<StartupPacket, SqlError> {
         return Err(bad_layout());
     }
     let user = user.filter(|user| !user.is_empty()).ok_or_else(|| {
-        SqlError::new("28000", "no PostgreSQL user name specified in startup packet")
+        SqlError::new(
+            "28000",
+            "no PostgreSQL user name specified in startup packet",
+        )
     })?;
     options.extend(settings);
     Ok(StartupPacket {
         minor,
         user: cut_name(user),
-        database: database.filter(|database| !database.is_empty()).map(cut_name),
+        database: database
+            .filter(|database| !database.is_empty())
+            .map(cut_name),
         settings: options,
         extensions,
     })
@@ -190,8 +210,11 @@ fn no_replication() -> SqlError {
 }
 
 fn invalid_replication(value: &str) -> SqlError {
-    SqlError::new("22023", format!("invalid value for parameter \"replication\": \"{value}\""))
-        .with_hint("Valid values are: \"false\", 0, \"true\", 1, \"database\".")
+    SqlError::new(
+        "22023",
+        format!("invalid value for parameter \"replication\": \"{value}\""),
+    )
+    .with_hint("Valid values are: \"false\", 0, \"true\", 1, \"database\".")
 }
 
 #[cfg(test)]
@@ -230,7 +253,13 @@ mod tests {
             "0A000: unsupported frontend protocol 4.0: server supports 3.0 to 3.2"
         );
         let layout = "08P01: invalid startup packet layout: expected terminator as last byte";
-        for body in [&b"user\0"[..], b"user\0ann\0", b"", b"user\0ann\0\0x", b"user\0ann\0\0\0"] {
+        for body in [
+            &b"user\0"[..],
+            b"user\0ann\0",
+            b"",
+            b"user\0ann\0\0x",
+            b"user\0ann\0\0\0",
+        ] {
             assert_eq!(refused(V3_0, body), layout, "{body:?}");
         }
         let no_user = "28000: no PostgreSQL user name specified in startup packet";
@@ -248,7 +277,10 @@ mod tests {
         assert_eq!(packet(0, b"user\0ann\0\0").negotiation(), None);
         assert_eq!(packet(2, b"user\0ann\0\0").negotiation(), None);
         let newer = packet(9999, b"user\0ann\0_pq_.foo\x001\0\0");
-        assert_eq!(newer.negotiation(), Some((3 << 16 | 2, vec!["_pq_.foo".to_owned()])));
+        assert_eq!(
+            newer.negotiation(),
+            Some((3 << 16 | 2, vec!["_pq_.foo".to_owned()]))
+        );
         assert!(newer.has_long_key());
         assert!(!packet(0, b"user\0ann\0\0").has_long_key());
     }

@@ -76,7 +76,10 @@ mod tests {
         assert_eq!(settings("-c work_mem=1MB  --datestyle=german "), expected);
         assert_eq!(settings("-cwork_mem=1MB --datestyle=german"), expected);
         assert_eq!(settings("--work-mem=1MB"), vec![pair("work_mem", "1MB")]);
-        assert_eq!(settings(r"-c search_path=a,\ b\\"), vec![pair("search_path", r"a, b\")]);
+        assert_eq!(
+            settings(r"-c search_path=a,\ b\\"),
+            vec![pair("search_path", r"a, b\")]
+        );
         assert_eq!(settings("  "), vec![]);
     }
 
@@ -84,7 +87,10 @@ mod tests {
     fn other_switches_are_refused() {
         let error = parse_options("-q 1").unwrap_err();
         assert_eq!(error.sqlstate, "42601");
-        assert_eq!(error.message, "invalid command-line argument for server process: -q");
+        assert_eq!(
+            error.message,
+            "invalid command-line argument for server process: -q"
+        );
         let error = parse_options("-c work_mem").unwrap_err();
         assert_eq!(error.message, "-c work_mem requires a value");
         assert!(parse_options("-c").is_err());

@@ -157,7 +157,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Wire {
-        Wire { stream, input: Input::default(), output: Vec::new() }
+        Wire {
+            stream,
+            input: Input::default(),
+            output: Vec::new(),
+        }
     }
 
     /// The next frame, if it has arrived already.
@@ -174,13 +178,18 @@ impl Wire {
     /// May be dropped while it waits: nothing is lost.
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
         loop {
-            self.input.bytes.reserve(self.input.read_bytes.max(SMALL_READ_BYTES));
+            self.input
+                .bytes
+                .reserve(self.input.read_bytes.max(SMALL_READ_BYTES));
             match self.stream.try_read_buf(&mut self.input.bytes) {
                 Ok(0) => return Ok(false),
                 Ok(read_bytes) => {
                     let was_large = read_bytes >= SMALL_READ_BYTES;
-                    self.input.read_bytes =
-                        if was_large { LARGE_READ_BYTES } else { SMALL_READ_BYTES };
+                    self.input.read_bytes = if was_large {
+                        LARGE_READ_BYTES
+                    } else {
+                        SMALL_READ_BYTES
+                    };
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -284,11 +293,17 @@ mod tests {
     use super::*;
 
     fn input(bytes: &[u8]) -> Input {
-        Input { bytes: BytesMut::from(bytes), ..Input::default() }
+        Input {
+            bytes: BytesMut::from(bytes),
+            ..Input::default()
+        }
     }
 
     fn message(kind: u8, body: &'static [u8]) -> Frame {
-        Frame::Message { kind, body: Bytes::from_static(body) }
+        Frame::Message {
+            kind,
+            body: Bytes::from_static(body),
+        }
     }
 
     #[test]
@@ -307,8 +322,12 @@ mod tests {
                 }
                 input.bytes.extend_from_slice(rest);
             }
-            let expected =
-                [message(b'Q', b"a\0"), message(b'S', b""), message(b'c', b""), message(b'X', b"")];
+            let expected = [
+                message(b'Q', b"a\0"),
+                message(b'S', b""),
+                message(b'c', b""),
+                message(b'X', b""),
+            ];
             assert_eq!(frames, expected, "cut at {cut}");
             assert_eq!(copied, b"xyz", "cut at {cut}");
         }
@@ -334,10 +353,19 @@ mod tests {
         assert_eq!(input(b"~").next_frame(), Err(FrameError::Type(b'~')));
         assert_eq!(input(b"p").next_frame(), Err(FrameError::Type(b'p')));
         assert_eq!(input(b"Q\0\0\0\x03").next_frame(), Err(FrameError::Length));
-        assert_eq!(input(b"Q\x3f\xff\xff\xff").next_frame(), Err(FrameError::Length));
+        assert_eq!(
+            input(b"Q\x3f\xff\xff\xff").next_frame(),
+            Err(FrameError::Length)
+        );
         assert_eq!(input(b"Q\x3f\xff\xff\xfe").next_frame(), Ok(None));
-        assert_eq!(input(b"S\0\0\x27\x11").next_frame(), Err(FrameError::Length));
+        assert_eq!(
+            input(b"S\0\0\x27\x11").next_frame(),
+            Err(FrameError::Length)
+        );
         assert_eq!(input(b"S\0\0\x27\x10").next_frame(), Ok(None));
-        assert_eq!(input(b"Q\xff\xff\xff\xff").next_frame(), Err(FrameError::Length));
+        assert_eq!(
+            input(b"Q\xff\xff\xff\xff").next_frame(),
+            Err(FrameError::Length)
+        );
     }
 }
