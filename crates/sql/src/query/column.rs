@@ -58,7 +58,7 @@ fn text(payload: &[u8]) -> Result<&str, QueryError> {
 }
 
 /// The text form of a `"char"` (`charout`).
-fn char_text(byte: u8) -> String {
+pub(crate) fn char_text(byte: u8) -> String {
     match byte {
         0 => String::new(),
         1..=127 => char::from(byte).to_string(),

@@ -14,6 +14,7 @@ use datafusion::execution::memory_pool::{
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -185,6 +186,8 @@ impl QueryContext {
             .with_runtime_env(Arc::new(environment))
             // Every type is decided by analysis; DataFusion has nothing to coerce.
             .with_analyzer_rules(vec![])
+            // What the optimiser looks up by name: DISTINCT ON becomes first_value.
+            .with_aggregate_functions(vec![first_value_udaf()])
             .build();
         Self {
             state: Arc::new(state),

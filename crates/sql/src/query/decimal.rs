@@ -19,6 +19,8 @@
 //! same for equal values: 1.0 and 1.00 differ in their display scale only. The payload that
 //! goes to and comes from storage is PostgreSQL's NumericData (`numeric.c`).
 
+use trunkline_types::numeric::{payload_to_i128, put_i128};
+
 use super::error::QueryError;
 
 /// The `Decimal128` value that stands for NaN.
@@ -196,94 +198,26 @@ pub fn comparison_key(encoded: &[u8]) -> &[u8] {
 
 /// A NumericData payload as an integer of units of `10^-scale`, [`DECIMAL_NAN`] for NaN.
 /// `None` if it doesn't fit or has more than `scale` digits behind the point.
+#[inline]
 pub fn payload_to_decimal(payload: &[u8], scale: i8) -> Result<Option<i128>, QueryError> {
-    let (negative, weight, digits) = match read_header(payload)? {
-        Header::Nan => return Ok(Some(DECIMAL_NAN)),
-        Header::PositiveInfinity | Header::NegativeInfinity => return Ok(None),
-        Header::Finite {
-            negative,
-            weight,
-            digits,
-            ..
-        } => (negative, weight, digits),
-    };
-    let count = digits.len() / 2;
-    if count == 0 {
-        return Ok(Some(0));
+    match payload_to_i128(payload, scale.max(0) as u32) {
+        Some(DECIMAL_NAN) => Ok(None),
+        Some(value) => Ok(Some(value)),
+        None => Ok(match read_header(payload)? {
+            Header::Nan => Some(DECIMAL_NAN),
+            _ => None,
+        }),
     }
-    let mut value: i128 = 0;
-    for pair in digits.chunks_exact(2) {
-        let digit = u16::from_le_bytes([pair[0], pair[1]]);
-        let Some(next) = value.checked_mul(10_000) else {
-            return Ok(None);
-        };
-        value = next + i128::from(digit);
-    }
-    let exponent = (i32::from(weight) - count as i32 + 1) * 4 + i32::from(scale);
-    let power = match 10_i128.checked_pow(exponent.unsigned_abs()) {
-        Some(power) => power,
-        None => return Ok(None),
-    };
-    let scaled = if exponent >= 0 {
-        match value.checked_mul(power) {
-            Some(scaled) => scaled,
-            None => return Ok(None),
-        }
-    } else if value % power == 0 {
-        value / power
-    } else {
-        return Ok(None);
-    };
-    if scaled == DECIMAL_NAN {
-        return Ok(None);
-    }
-    Ok(Some(if negative { -scaled } else { scaled }))
 }
 
 /// Appends the NumericData payload of `value` units of `10^-scale`, displayed with `scale`
 /// digits behind the point.
+#[inline]
 pub fn decimal_to_payload(value: i128, scale: i8, out: &mut Vec<u8>) {
     if value == DECIMAL_NAN {
         out.extend(NUMERIC_SPECIAL.to_le_bytes());
-        return;
-    }
-    let negative = value < 0;
-    let scale = scale.max(0) as u32;
-    // Widen the fraction to whole base-10000 digits, then peel digits off the low end.
-    let padding = (4 - scale % 4) % 4;
-    let mut weight = -((scale + padding) as i32 / 4);
-    let mut rest = value.unsigned_abs();
-    let mut digits = [0_u16; 12];
-    let mut count = 0;
-    // 10^padding may overflow 128 bits together with the value: the lowest digit is cut off
-    // first, where the padding only touches it.
-    if padding > 0 {
-        let cut = 10_u128.pow(4 - padding);
-        digits[0] = ((rest % cut) as u16) * 10_u16.pow(padding);
-        rest /= cut;
-        count = 1;
-    }
-    while rest > 0 {
-        digits[count] = (rest % 10_000) as u16;
-        rest /= 10_000;
-        count += 1;
-    }
-    let mut low = 0;
-    while low < count && digits[low] == 0 {
-        low += 1;
-    }
-    let mut high = count;
-    while high > low && digits[high - 1] == 0 {
-        high -= 1;
-    }
-    if low == high {
-        write_header(false, 0, scale as u16, out);
-        return;
-    }
-    weight += high as i32 - 1;
-    write_header(negative, weight as i16, scale as u16, out);
-    for digit in digits[low..high].iter().rev() {
-        out.extend(digit.to_le_bytes());
+    } else {
+        put_i128(value, scale.max(0) as u32, out);
     }
 }
 

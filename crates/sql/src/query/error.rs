@@ -221,6 +221,11 @@ fn datafusion_error(error: &DataFusionError) -> QueryError {
             QueryError::new(sqlstate::OUT_OF_MEMORY, "out of memory")
                 .with_detail(message.lines().next().unwrap_or_default())
         }
+        DataFusionError::NotImplemented(message)
+            if message.contains("does not support logical expression") =>
+        {
+            QueryError::unsupported("this form of subquery is not supported")
+        }
         DataFusionError::NotImplemented(message) => QueryError::unsupported(message),
         DataFusionError::IoError(inner) => QueryError::new(
             sqlstate::IO_ERROR,

@@ -42,16 +42,33 @@ const ORDERED: [Signature; 13] = [
     (&[OID], OID),
 ];
 
-const SUMS: [Signature; 6] = [
+/// Types `interval` and `money`: they count when PostgreSQL chooses, but no value has them here.
+const INTERVAL: Oid = Oid(1186);
+const MONEY: Oid = Oid(790);
+
+const SUMS: [Signature; 8] = [
     (&[INT2], INT8),
     (&[INT4], INT8),
     (&[INT8], NUMERIC),
     (&[FLOAT4], FLOAT4),
     (&[FLOAT8], FLOAT8),
     (&[NUMERIC], NUMERIC),
+    (&[INTERVAL], INTERVAL),
+    (&[MONEY], MONEY),
 ];
 
-const AVERAGES: [Signature; 6] = [
+const AVERAGES: [Signature; 7] = [
+    (&[INT2], NUMERIC),
+    (&[INT4], NUMERIC),
+    (&[INT8], NUMERIC),
+    (&[FLOAT4], FLOAT8),
+    (&[FLOAT8], FLOAT8),
+    (&[NUMERIC], NUMERIC),
+    (&[INTERVAL], INTERVAL),
+];
+
+/// Standard deviations and variances have no interval.
+const SPREADS: [Signature; 6] = [
     (&[INT2], NUMERIC),
     (&[INT4], NUMERIC),
     (&[INT8], NUMERIC),
@@ -73,10 +90,10 @@ fn overloads(name: &str) -> Option<(AggregateKind, &'static [Signature])> {
             AggregateKind::Concat,
             &[(&[TEXT, TEXT], TEXT), (&[BYTEA, BYTEA], BYTEA)],
         ),
-        "stddev" | "stddev_samp" => (AggregateKind::StddevSample, &AVERAGES),
-        "stddev_pop" => (AggregateKind::StddevPopulation, &AVERAGES),
-        "variance" | "var_samp" => (AggregateKind::VarianceSample, &AVERAGES),
-        "var_pop" => (AggregateKind::VariancePopulation, &AVERAGES),
+        "stddev" | "stddev_samp" => (AggregateKind::StddevSample, &SPREADS),
+        "stddev_pop" => (AggregateKind::StddevPopulation, &SPREADS),
+        "variance" | "var_samp" => (AggregateKind::VarianceSample, &SPREADS),
+        "var_pop" => (AggregateKind::VariancePopulation, &SPREADS),
         _ => return None,
     })
 }
@@ -161,14 +178,23 @@ impl Analyzer<'_> {
             }
             None => None,
         };
-        for expr in args.iter().map(|arg| &arg.expr).chain(&filter) {
-            if has_aggregate(expr)? {
-                return Err(grouping_error("aggregate function calls cannot be nested"));
+        for arg in &args {
+            if has_aggregate(&arg.expr)? {
+                return Err(
+                    grouping_error("aggregate function calls cannot be nested").at(arg.position)
+                );
             }
+        }
+        if let Some(filter) = &filter
+            && has_aggregate(filter)?
+        {
+            return Err(grouping_error(
+                "aggregate functions are not allowed in FILTER",
+            ));
         }
         if call.star {
             if kind != AggregateKind::Count || !args.is_empty() {
-                return Err(undefined(&call.name, "*"));
+                return Err(undefined(&call.name, ""));
             }
             args.push(Typed::of(
                 Expr::Literal(ScalarValue::Int64(Some(1)), None),

@@ -49,15 +49,10 @@ impl Analyzer<'_> {
         context: CoercionContext,
         position: Option<usize>,
     ) -> Result<Typed, QueryError> {
-        // The input function checks a length as an implicit cast would; an explicit cast cuts.
-        let explicit_length = context == CoercionContext::Explicit
-            && matches!(to.oid, oids::VARCHAR | oids::BPCHAR)
-            && to.typmod >= 0;
-        let read_as = if explicit_length || to.oid == oids::NUMERIC {
-            PgType::new(to.oid)
-        } else {
-            to
-        };
+        // A length or precision is applied afterwards, as a cast by itself: its errors are those
+        // of running, not of reading the literal.
+        let limited = matches!(to.oid, oids::VARCHAR | oids::BPCHAR | oids::NUMERIC);
+        let read_as = if limited { PgType::new(to.oid) } else { to };
         if to.oid == oids::REGCLASS {
             let oid = self
                 .relation_oid(text)

@@ -3,16 +3,17 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ScalarValue, Spans};
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::{Case, Expr, LogicalPlan, Operator, Subquery};
+use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, CaseWhen, CeilFloorKind, Expr as SqlExpr, Ident, Query, Spanned,
-    TrimWhereField, UnaryOperator, Value, ValueWithSpan,
+    Array, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType as SqlType, Expr as SqlExpr,
+    Ident, Query, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 use trunkline_types::oids;
 
 use super::coerce::{digits, typed_null};
 use super::naming::column_name;
-use super::operator::{compare, no_operator};
+use super::operator::{compare, no_operator, no_prefix_operator};
 use super::{Analyzer, Bound, Level, ScopeColumn, Typed, Unknown, field, fold, unsupported_clause};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
@@ -33,18 +34,47 @@ impl Analyzer<'_> {
             SqlExpr::Nested(inner) => self.expr(inner, level),
             SqlExpr::Value(value) => self.value(value),
             SqlExpr::TypedString(typed) => {
-                let ty = resolve_type(&typed.data_type)?;
+                let mut ty = resolve_type(&typed.data_type)?;
+                // Unlike a cast's or a column's, a literal's `char` has no length.
+                if matches!(
+                    typed.data_type,
+                    SqlType::Char(None) | SqlType::Character(None)
+                ) {
+                    ty.typmod = -1;
+                }
                 let value = self
                     .value(&typed.value)?
                     .at(self.position(typed.value.span));
                 self.coerce(value, ty, CoercionContext::Explicit)
             }
             SqlExpr::Cast {
-                expr, data_type, ..
+                kind,
+                expr,
+                data_type,
+                ..
             } => {
-                let ty = resolve_type(data_type)?;
+                let operator = match kind {
+                    CastKind::DoubleColon => self.word_after(self.end_position(expr), "::"),
+                    _ => None,
+                };
+                let type_name = operator.and_then(|at| self.next_word(at + 2));
+                let ty = resolve_type(data_type).map_err(|error| {
+                    let modifier = error.message.starts_with("precision for type float");
+                    let inside = self.word_after(type_name, "(").map(|at| at + 1);
+                    error.at(if modifier { inside } else { type_name })
+                })?;
                 let value = self.expr(expr, level)?;
                 self.coerce(value, ty, CoercionContext::Explicit)
+                    .map_err(|error| {
+                        if error.sqlstate == sqlstate::CANNOT_COERCE && operator.is_some() {
+                            QueryError {
+                                position: operator,
+                                ..error
+                            }
+                        } else {
+                            error
+                        }
+                    })
             }
             SqlExpr::Collate { expr, collation } => self.collate(expr, collation, level),
             SqlExpr::UnaryOp { op, expr } => self.unary(*op, expr, level),
@@ -140,6 +170,7 @@ impl Analyzer<'_> {
                 expr,
                 substring_from,
                 substring_for,
+                shorthand,
                 ..
             } => {
                 let mut args = vec![self.expr(expr, level)?];
@@ -154,7 +185,10 @@ impl Analyzer<'_> {
                     }
                     (None, None) => {}
                 }
-                self.named_function("substring", args, None)
+                let place = args.first().and_then(|arg| arg.position);
+                let name = if *shorthand { "substr" } else { "substring" };
+                let position = self.word_before(place, name);
+                self.named_function(name, args, position)
             }
             SqlExpr::Trim {
                 trim_where,
@@ -200,15 +234,15 @@ impl Analyzer<'_> {
             SqlExpr::Extract { field, expr, .. } => {
                 let what = field.to_string().to_lowercase();
                 let source = self.expr(expr, level)?;
-                self.named_function("extract", vec![literal_text(&what), source], None)
+                let position = self.word_before(source.position, "extract");
+                self.named_function("extract", vec![literal_text(&what), source], position)
             }
             SqlExpr::Ceil { expr, field } => self.rounding("ceil", expr, field, level),
             SqlExpr::Floor { expr, field } => self.rounding("floor", expr, field, level),
             SqlExpr::Subquery(query) => self.scalar_subquery(query, level),
             SqlExpr::Exists { subquery, negated } => {
                 let bound = self.query(subquery, Some(level))?;
-                let subquery = correlated(bound.plan);
-                Ok(boolean(Expr::Exists(Exists::new(subquery, *negated))))
+                self.exists(bound, *negated)
             }
             SqlExpr::InSubquery {
                 expr,
@@ -216,6 +250,10 @@ impl Analyzer<'_> {
                 negated,
             } => {
                 let value = self.expr(expr, level)?;
+                let value = Typed {
+                    position: self.keyword_after(expr),
+                    ..value
+                };
                 self.in_subquery(value, subquery, *negated, level)
             }
             SqlExpr::AnyOp {
@@ -255,6 +293,10 @@ impl Analyzer<'_> {
             | Value::UnicodeStringLiteral(text)
             | Value::NationalStringLiteral(text) => Ok(unknown(text)),
             Value::DollarQuotedString(quoted) => Ok(unknown(&quoted.value)),
+            // `0x1F` is a number, `X'1F'` would be a bit string.
+            Value::HexStringLiteral(text) if self.starts_with_digit(value.span) => {
+                self.number(&format!("0x{text}"))
+            }
             Value::Boolean(value) => Ok(boolean(Expr::Literal(
                 ScalarValue::Boolean(Some(*value)),
                 None,
@@ -265,7 +307,9 @@ impl Analyzer<'_> {
                     .strip_prefix('$')
                     .and_then(|digits| digits.parse().ok());
                 match number {
-                    Some(number @ 1..=65_535) => self.parameter(number - 1),
+                    Some(number @ 1..=65_535) => self
+                        .parameter(number - 1)
+                        .map_err(|error| error.at(self.position(value.span))),
                     _ => Err(QueryError::new(
                         sqlstate::UNDEFINED_PARAMETER,
                         format!("there is no parameter {name}"),
@@ -276,6 +320,13 @@ impl Analyzer<'_> {
                 "literal {other} is not supported"
             ))),
         }
+    }
+
+    fn starts_with_digit(&self, span: Span) -> bool {
+        let place = self.position(span).and_then(|place| place.checked_sub(1));
+        place
+            .and_then(|at| self.sql.chars().nth(at))
+            .is_some_and(|c| c.is_ascii_digit())
     }
 
     /// A numeric literal: integer if it fits, bigint if that fits, else numeric (`make_const`).
@@ -360,6 +411,25 @@ impl Analyzer<'_> {
             }
             around = level.parent;
         }
+        let mut around = Some(level);
+        while let Some(level) = around {
+            let aliased = level
+                .scope
+                .aliased
+                .iter()
+                .find(|(table, _)| *table == relation);
+            if let Some((table, alias)) = aliased {
+                return Err(QueryError::new(
+                    sqlstate::UNDEFINED_TABLE,
+                    format!("invalid reference to FROM-clause entry for table \"{table}\""),
+                )
+                .with_hint(format!(
+                    "Perhaps you meant to reference the table alias \"{alias}\"."
+                ))
+                .at(position));
+            }
+            around = level.parent;
+        }
         Err(QueryError::new(
             sqlstate::UNDEFINED_TABLE,
             format!("missing FROM-clause entry for table \"{relation}\""),
@@ -386,6 +456,9 @@ impl Analyzer<'_> {
                         format!("column reference \"{name}\" is ambiguous"),
                     )
                     .at(position));
+                }
+                if let (false, Some(position)) = (outer, position) {
+                    self.references.push((column.expr.clone(), position));
                 }
                 let expr = if outer {
                     outer_reference(column)?
@@ -436,9 +509,11 @@ impl Analyzer<'_> {
             UnaryOperator::BitwiseNot => ("~", "bitnot"),
             UnaryOperator::PGSquareRoot => ("|/", "sqrt"),
             UnaryOperator::PGCubeRoot => ("||/", "cbrt"),
-            other => return Err(no_operator(&format!("{other} {}", value.ty.name()))),
+            other => return Err(no_prefix_operator(&format!("{other} {}", value.ty.name()))),
         };
+        let position = self.word_before(value.position, symbol);
         if op == UnaryOperator::Minus
+            && is_number(expr)
             && let Some(folded) = negated_literal(&value)
         {
             return Ok(folded);
@@ -451,7 +526,7 @@ impl Analyzer<'_> {
         self.named_function(function, vec![value], None)
             .map_err(|error| {
                 if error.sqlstate == sqlstate::UNDEFINED_FUNCTION {
-                    no_operator(&described)
+                    no_prefix_operator(&described).at(position)
                 } else {
                     error
                 }
@@ -481,22 +556,27 @@ impl Analyzer<'_> {
         }
         let left_value = self.expr(left, level)?;
         let right_value = self.expr(right, level)?;
-        let position = self.operator_position(left, right);
+        let position = self.word_after(self.end_position(left), &op.to_string());
         self.binary_operator(op, left_value, right_value, position)
     }
 
-    /// Where the operator between two operands stands: the first character behind the left one
-    /// that is neither blank nor a closing parenthesis.
-    fn operator_position(&self, left: &SqlExpr, right: &SqlExpr) -> Option<usize> {
-        let end = left.span().end;
-        let from = crate::query::error::character_at(self.sql, (end.line, end.column))?;
-        let until = self.position(right.span())?;
-        let characters = self.sql.chars().enumerate();
+    /// The place behind an expression's last token that the parser recorded.
+    fn end_position(&self, expr: &SqlExpr) -> Option<usize> {
+        let end = expr.span().end;
+        crate::query::error::character_at(self.sql, (end.line, end.column))
+    }
+
+    /// The first character from a place on that is neither blank nor a closing parenthesis.
+    fn next_word(&self, place: usize) -> Option<usize> {
+        let mut characters = self.sql.chars().enumerate().skip(place.checked_sub(1)?);
         characters
-            .skip(from - 1)
-            .take(until.saturating_sub(from))
             .find(|(_, c)| !c.is_whitespace() && *c != ')')
             .map(|(at, _)| at + 1)
+    }
+
+    /// Where the keyword behind an operand stands.
+    fn keyword_after(&self, operand: &SqlExpr) -> Option<usize> {
+        self.next_word(self.end_position(operand)?)
     }
 
     fn boolean_test(
@@ -566,6 +646,10 @@ impl Analyzer<'_> {
         for item in list {
             items.push(self.expr(item, level)?);
         }
+        let value = Typed {
+            position: self.keyword_after(expr),
+            ..value
+        };
         self.in_values(value, items, negated)
     }
 
@@ -619,6 +703,7 @@ impl Analyzer<'_> {
         escape: Option<&ValueWithSpan>,
         level: &Level<'_>,
     ) -> Result<Typed, QueryError> {
+        let position = self.keyword_after(expr);
         if any {
             return Err(unsupported_clause("LIKE ANY"));
         }
@@ -633,7 +718,7 @@ impl Analyzer<'_> {
                 value.ty.name(),
                 pattern.ty.name()
             ))
-            .at(value.position));
+            .at(position));
         }
         let text = PgType::new(oids::TEXT);
         // A character(n) is matched with its blanks; a cast to text would drop them.
@@ -708,10 +793,12 @@ impl Analyzer<'_> {
     fn scalar_subquery(&mut self, query: &Query, level: &Level<'_>) -> Result<Typed, QueryError> {
         let bound = self.query(query, Some(level))?;
         let [column] = bound.columns.as_slice() else {
+            let first = bound.columns.first().and_then(|column| column.position);
             return Err(QueryError::new(
                 sqlstate::SYNTAX_ERROR,
                 "subquery must return only one column",
-            ));
+            )
+            .at(self.word_before(first, "(")));
         };
         let (ty, arrow) = (column.ty, column.arrow.clone());
         Ok(Typed::new(
@@ -719,6 +806,26 @@ impl Analyzer<'_> {
             ty,
             arrow,
         ))
+    }
+
+    /// EXISTS. One that doesn't depend on the row is computed once, as a count of at most one
+    /// row: the executor takes EXISTS itself in conditions only.
+    fn exists(&mut self, bound: Bound, negated: bool) -> Result<Typed, QueryError> {
+        let subquery = correlated(bound.plan);
+        if !subquery.outer_ref_columns.is_empty() {
+            return Ok(boolean(Expr::Exists(Exists::new(subquery, negated))));
+        }
+        let plan = std::sync::Arc::unwrap_or_clone(subquery.subquery);
+        let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
+        let name = self.unique_name("exists");
+        let plan = super::group::count_rows(plan, &name)?;
+        let count = Expr::ScalarSubquery(correlated(plan));
+        let zero = Expr::Literal(ScalarValue::Int64(Some(0)), None);
+        Ok(boolean(if negated {
+            count.eq(zero)
+        } else {
+            count.gt(zero)
+        }))
     }
 
     fn in_subquery(
@@ -735,7 +842,8 @@ impl Analyzer<'_> {
             return Err(QueryError::new(
                 sqlstate::SYNTAX_ERROR,
                 format!("subquery has too {amount} columns"),
-            ));
+            )
+            .at(value.position));
         };
         let position = value.position;
         let inner = Typed::new(
@@ -913,18 +1021,44 @@ pub(crate) fn literal_text(value: &str) -> Typed {
     )
 }
 
+/// Whether this is a number as it is written, perhaps in parentheses and with signs.
+fn is_number(expr: &SqlExpr) -> bool {
+    match expr {
+        SqlExpr::Value(value) => matches!(value.value, Value::Number(..)),
+        SqlExpr::Nested(inner) => is_number(inner),
+        SqlExpr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => is_number(expr),
+        _ => false,
+    }
+}
+
 /// A minus before a number belongs to the number (`doNegate`): -2147483648 is an integer though
 /// 2147483648 is none.
 fn negated_literal(value: &Typed) -> Option<Typed> {
     let scalar = match &value.expr {
-        Expr::Literal(ScalarValue::Int32(Some(number)), _) => {
-            ScalarValue::Int32(Some(number.checked_neg()?))
-        }
+        Expr::Literal(ScalarValue::Int32(Some(number)), _) => match number.checked_neg() {
+            Some(negated) => ScalarValue::Int32(Some(negated)),
+            None => {
+                let negated = ScalarValue::Int64(Some(-i64::from(*number)));
+                return Some(Typed::of(Expr::Literal(negated, None), oids::INT8));
+            }
+        },
         Expr::Literal(ScalarValue::Int64(Some(number)), _) => {
             // PostgreSQL's literal is an integer if the negated value fits one.
             match i32::try_from(-i128::from(*number)) {
                 Ok(small) => return Some(literal_int4(small)),
-                Err(_) => ScalarValue::Int64(Some(number.checked_neg()?)),
+                Err(_) => match number.checked_neg() {
+                    Some(negated) => ScalarValue::Int64(Some(negated)),
+                    None => {
+                        let negated = -i128::from(*number);
+                        let scalar = ScalarValue::Decimal128(Some(negated), digits(negated), 0);
+                        let arrow = DataType::Decimal128(digits(negated), 0);
+                        let expr = Expr::Literal(scalar, None);
+                        return Some(Typed::new(expr, PgType::new(oids::NUMERIC), arrow));
+                    }
+                },
             }
         }
         Expr::Literal(ScalarValue::Decimal128(Some(number), precision, scale), _) => {

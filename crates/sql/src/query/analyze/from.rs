@@ -7,7 +7,7 @@ use datafusion::common::TableReference;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, FunctionArg, FunctionArgExpr, Join, JoinConstraint, JoinOperator, ObjectName,
-    TableAlias, TableFactor, TableWithJoins,
+    ObjectNamePart, TableAlias, TableFactor, TableWithJoins,
 };
 use trunkline_pgformat::Oid;
 use trunkline_types::oids;
@@ -40,6 +40,7 @@ impl Scope {
             }
         }
         self.relations.extend(other.relations);
+        self.aliased.extend(other.aliased);
         self.columns.extend(other.columns);
         Ok(())
     }
@@ -206,6 +207,13 @@ impl Analyzer<'_> {
                 .at(position));
             }
         };
+        let unquoted = matches!(
+            name.0.last(),
+            Some(ObjectNamePart::Identifier(ident)) if ident.quote_style.is_none()
+        );
+        if unquoted && RESERVED.contains(&table.as_str()) {
+            return Err(QueryError::syntax(Some(&name.to_string()), position));
+        }
         let visible = alias.map_or_else(|| table.clone(), |alias| fold(&alias.name));
         if schema.is_none()
             && let Some(bound) = self
@@ -232,6 +240,10 @@ impl Analyzer<'_> {
         let mut scope = Scope {
             columns: Vec::new(),
             relations: vec![visible.clone()],
+            aliased: alias
+                .map(|_| (table.clone(), visible.clone()))
+                .into_iter()
+                .collect(),
         };
         for column in &relation.columns {
             scope.columns.push(ScopeColumn {
@@ -280,7 +292,11 @@ impl Analyzer<'_> {
             })
             .collect();
         let relations = visible.map(str::to_owned).into_iter().collect();
-        let mut scope = Scope { columns, relations };
+        let mut scope = Scope {
+            columns,
+            relations,
+            aliased: Vec::new(),
+        };
         if let Some(alias) = alias {
             rename(&mut scope, alias)?;
         }
@@ -321,6 +337,7 @@ impl Analyzer<'_> {
             let mut scope = Scope {
                 columns: vec![column],
                 relations: vec![visible],
+                aliased: Vec::new(),
             };
             if let Some(alias) = alias {
                 rename(&mut scope, alias)?;
@@ -340,6 +357,8 @@ impl Analyzer<'_> {
             arrow: value.arrow,
             column: datafusion::common::Column::new_unqualified(&function),
             origin: (0, 0),
+            unknown: super::Unknown::No,
+            position,
         };
         let bound = Bound {
             plan,
@@ -521,7 +540,7 @@ impl Analyzer<'_> {
         }
         let mut scope = Scope {
             columns: merged,
-            relations: Vec::new(),
+            ..Scope::default()
         };
         scope.add(left.scope)?;
         scope.add(right.scope)?;
@@ -537,6 +556,42 @@ impl Analyzer<'_> {
         Ok(Source { plan, scope })
     }
 }
+
+/// Words that PostgreSQL reserves and the parser takes as relation names (`kwlist.h`).
+const RESERVED: [&str; 32] = [
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "case",
+    "cast",
+    "check",
+    "column",
+    "constraint",
+    "create",
+    "default",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "into",
+    "limit",
+    "not",
+    "null",
+    "or",
+    "order",
+    "select",
+    "union",
+    "where",
+];
 
 /// The output column of a series scan.
 pub(crate) const SERIES_COLUMN: &str = "generate_series";

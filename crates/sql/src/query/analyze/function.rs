@@ -24,6 +24,8 @@ use crate::query::pgtype::{CoercionContext, PgType};
 /// A call's parts after checking what isn't supported.
 pub(crate) struct Call<'e> {
     pub name: String,
+    /// The name as it was written, for messages.
+    pub shown: String,
     pub args: Vec<&'e SqlExpr>,
     pub star: bool,
     pub distinct: bool,
@@ -51,7 +53,12 @@ impl Analyzer<'_> {
         let name = parts
             .pop()
             .ok_or_else(|| QueryError::syntax(None, position))?;
-        if let Some(schema) = parts.pop()
+        let schema = parts.pop();
+        let shown = match &schema {
+            Some(schema) => format!("{schema}.{name}"),
+            None => name.clone(),
+        };
+        if let Some(schema) = schema
             && schema != "pg_catalog"
         {
             if !self.env.tables.schema_exists(&schema)? {
@@ -74,6 +81,7 @@ impl Analyzer<'_> {
         }
         let mut call = Call {
             name,
+            shown,
             args: Vec::new(),
             star: false,
             distinct: false,
@@ -164,15 +172,25 @@ impl Analyzer<'_> {
             args.push(self.expr(arg, level)?);
         }
         if is_internal(&call.name) {
-            return Err(no_function(&call.name, &args).at(call.position));
+            return Err(no_function(&call.shown, &args).at(call.position));
         }
-        self.named_function(&call.name, args, call.position)
+        self.shown_function(&call.name, &call.shown, args, call.position)
     }
 
     /// A function by name over analysed arguments.
     pub(crate) fn named_function(
         &mut self,
         name: &str,
+        args: Vec<Typed>,
+        position: Option<usize>,
+    ) -> Result<Typed, QueryError> {
+        self.shown_function(name, name, args, position)
+    }
+
+    fn shown_function(
+        &mut self,
+        name: &str,
+        shown: &str,
         args: Vec<Typed>,
         position: Option<usize>,
     ) -> Result<Typed, QueryError> {
@@ -196,7 +214,7 @@ impl Analyzer<'_> {
                 let names: Vec<String> = args.iter().map(|arg| arg.ty.name()).collect();
                 return Err(QueryError::new(
                     sqlstate::AMBIGUOUS_FUNCTION,
-                    format!("function {name}({}) is not unique", names.join(", ")),
+                    format!("function {shown}({}) is not unique", names.join(", ")),
                 )
                 .with_hint(
                     "Could not choose a best candidate function. \
@@ -228,7 +246,7 @@ impl Analyzer<'_> {
                 CoercionContext::Explicit,
             );
         }
-        Err(no_function(name, &args).at(position))
+        Err(no_function(shown, &args).at(position))
     }
 
     /// Brings arguments to a row function's types; where it takes any, to text, but booleans,
@@ -319,15 +337,8 @@ impl Analyzer<'_> {
             ("statement_timestamp", []) => timestamptz(session.statement_time_us()),
             ("clock_timestamp", []) => timestamptz(session.clock_time_us()),
             ("pg_typeof", [arg]) => {
-                let name = if arg.is_unknown() {
-                    "unknown".to_owned()
-                } else {
-                    trunkline_types::format_type(arg.ty.oid, -1)
-                };
-                let mut literal = literal_text(&name);
-                // regtype prints as the type's name, which is all that the value can do here.
-                literal.ty = PgType::new(oids::TEXT);
-                literal
+                let oid = Expr::Literal(ScalarValue::UInt32(Some(arg.ty.oid.0)), None);
+                Typed::of(oid, oids::REGTYPE)
             }
             ("current_setting", [_] | [_, _]) => {
                 let signature = [oids::TEXT, oids::BOOL];

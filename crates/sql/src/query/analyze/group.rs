@@ -1,5 +1,6 @@
 //! Grouping: from expressions over a FROM clause to expressions over its groups.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError};
 use datafusion::logical_expr::expr::AggregateFunction;
@@ -107,7 +108,14 @@ impl<'s> Grouping<'s> {
                 return Ok(Transformed::new(column, true, TreeNodeRecursion::Jump));
             }
             if let Expr::Column(column) = &node {
-                return Err(DataFusionError::from(self.ungrouped(column).at(position)));
+                let reference = analyzer
+                    .references
+                    .iter()
+                    .filter(|(expr, at)| *expr == node && Some(*at) >= position)
+                    .map(|(_, at)| *at)
+                    .min();
+                let place = reference.or(position);
+                return Err(DataFusionError::from(self.ungrouped(column).at(place)));
             }
             Ok(Transformed::no(node))
         })?;
@@ -146,7 +154,7 @@ impl<'s> Grouping<'s> {
         analyzer: &mut Analyzer<'_>,
         input: LogicalPlan,
     ) -> Result<LogicalPlan, QueryError> {
-        let mut aggregates: Vec<Expr> = self
+        let aggregates: Vec<Expr> = self
             .aggregates
             .into_iter()
             .map(|(aggregate, column)| match column {
@@ -156,21 +164,22 @@ impl<'s> Grouping<'s> {
             .collect();
         if self.keys.is_empty() && aggregates.is_empty() {
             // One group, whatever the rows are.
-            let function = aggregate_function(
-                AggregateKind::Count,
-                datafusion::arrow::datatypes::DataType::Int64,
-            )?;
-            let count = Expr::AggregateFunction(AggregateFunction::new_udf(
-                function,
-                vec![datafusion::logical_expr::lit(1_i64)],
-                false,
-                None,
-                vec![],
-                None,
-            ));
-            aggregates.push(count.alias(analyzer.unique_name("aggregate")));
+            return count_rows(input, &analyzer.unique_name("aggregate"));
         }
         let aggregate = Aggregate::try_new(Arc::new(input), self.keys, aggregates)?;
         Ok(LogicalPlan::Aggregate(aggregate))
     }
+}
+
+/// One row: how many rows `input` has, in a column called `name`.
+pub(crate) fn count_rows(input: LogicalPlan, name: &str) -> Result<LogicalPlan, QueryError> {
+    let function = aggregate_function(AggregateKind::Count, DataType::Int64)?;
+    let one = vec![datafusion::logical_expr::lit(1_i64)];
+    let count = AggregateFunction::new_udf(function, one, false, None, vec![], None);
+    let count = Expr::AggregateFunction(count).alias(name);
+    Ok(LogicalPlan::Aggregate(Aggregate::try_new(
+        Arc::new(input),
+        vec![],
+        vec![count],
+    )?))
 }

@@ -126,6 +126,8 @@ pub(crate) struct Scope {
     pub columns: Vec<ScopeColumn>,
     /// Aliases of the FROM items with the schema they were written with, in order.
     pub relations: Vec<String>,
+    /// Relations that go by an alias only: (relation, alias).
+    pub aliased: Vec<(String, String)>,
 }
 
 /// One query level: its scope, and the level around it for correlated names.
@@ -167,6 +169,10 @@ pub(crate) struct OutputColumn {
     /// The column in the query's plan.
     pub column: Column,
     pub origin: (u32, i16),
+    /// A literal that became text because nothing said otherwise: it can still become another
+    /// type.
+    pub unknown: Unknown,
+    pub position: Option<usize>,
 }
 
 /// A planned query.
@@ -201,6 +207,8 @@ pub(crate) struct Analyzer<'a> {
     pub parameters: Parameters,
     ctes: Vec<HashMap<String, Bound>>,
     used_names: HashSet<String>,
+    /// Where the statement refers to columns, for errors that show up later.
+    references: Vec<(Expr, usize)>,
 }
 
 impl<'a> Analyzer<'a> {
@@ -211,6 +219,7 @@ impl<'a> Analyzer<'a> {
             parameters,
             ctes: Vec::new(),
             used_names: HashSet::new(),
+            references: Vec::new(),
         }
     }
 
@@ -231,6 +240,39 @@ impl<'a> Analyzer<'a> {
 
     pub(crate) fn position(&self, span: Span) -> Option<usize> {
         character_at(self.sql, (span.start.line, span.start.column))
+    }
+
+    /// Where `word` stands, the last time before a place.
+    pub(crate) fn word_before(&self, place: Option<usize>, word: &str) -> Option<usize> {
+        let characters: Vec<char> = self.sql.chars().take(place?.checked_sub(1)?).collect();
+        let wanted: Vec<char> = word.chars().collect();
+        let matches = |window: &[char]| {
+            window
+                .iter()
+                .zip(&wanted)
+                .all(|(a, b)| a.eq_ignore_ascii_case(b))
+        };
+        characters
+            .windows(wanted.len())
+            .rposition(matches)
+            .map(|at| at + 1)
+    }
+
+    /// Where `word` stands, the first time from a place on.
+    pub(crate) fn word_after(&self, place: Option<usize>, word: &str) -> Option<usize> {
+        let place = place?.checked_sub(1)?;
+        let characters: Vec<char> = self.sql.chars().skip(place).collect();
+        let wanted: Vec<char> = word.chars().collect();
+        let matches = |window: &[char]| {
+            window
+                .iter()
+                .zip(&wanted)
+                .all(|(a, b)| a.eq_ignore_ascii_case(b))
+        };
+        characters
+            .windows(wanted.len())
+            .position(matches)
+            .map(|at| place + at + 1)
     }
 
     /// The value of an expression without columns. `None` while it depends on a parameter whose

@@ -40,19 +40,15 @@ fn figure(expr: &Expr) -> Option<(String, u8)> {
             other => type_name(data_type).or(other),
         },
         Expr::TypedString(typed) => type_name(&typed.data_type),
-        Expr::Value(value) => match value.value {
-            datafusion::sql::sqlparser::ast::Value::Boolean(_) => Some(("bool".to_owned(), 1)),
-            _ => None,
-        },
         Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
             Some((name, 2)) => Some((name, 2)),
             _ => Some(("case".to_owned(), 1)),
         },
-        Expr::Exists { .. } => named("exists"),
+        Expr::Exists { negated: false, .. } => named("exists"),
         Expr::Subquery(query) => subquery_name(query),
         Expr::Extract { .. } => named("extract"),
         Expr::Position { .. } => named("position"),
-        Expr::Substring { .. } => named("substring"),
+        Expr::Substring { shorthand, .. } => named(if *shorthand { "substr" } else { "substring" }),
         Expr::Overlay { .. } => named("overlay"),
         Expr::Trim { trim_where, .. } => named(match trim_where {
             Some(TrimWhereField::Leading) => "ltrim",

@@ -262,6 +262,18 @@ pub(crate) fn no_operator(call: &str) -> QueryError {
     )
 }
 
+/// 42883 for a prefix operator.
+pub(crate) fn no_prefix_operator(call: &str) -> QueryError {
+    QueryError::new(
+        sqlstate::UNDEFINED_FUNCTION,
+        format!("operator does not exist: {call}"),
+    )
+    .with_hint(
+        "No operator matches the given name and argument type. \
+             You might need to add an explicit type cast.",
+    )
+}
+
 impl Analyzer<'_> {
     /// A binary operator over two analysed operands.
     pub(crate) fn binary_operator(
@@ -442,9 +454,11 @@ impl Analyzer<'_> {
 
 /// A comparison of the operands' keys.
 pub(crate) fn compare(op: Operator, left: Typed, right: Typed) -> Expr {
+    // Strings padded to one length compare as they are.
+    let same_form = left.ty == right.ty;
     Expr::BinaryExpr(BinaryExpr::new(
-        Box::new(key_expr(left.expr, left.ty, &left.arrow, false)),
+        Box::new(key_expr(left.expr, left.ty, &left.arrow, same_form)),
         op,
-        Box::new(key_expr(right.expr, right.ty, &right.arrow, false)),
+        Box::new(key_expr(right.expr, right.ty, &right.arrow, same_form)),
     ))
 }

@@ -20,8 +20,8 @@ use super::expr::default_name;
 use super::from::SERIES_COLUMN;
 use super::group::Grouping;
 use super::{
-    Analyzer, Bound, Level, OutputColumn, Scope, ScopeColumn, Typed, fold, name_parts, qualified,
-    unsupported_clause,
+    Analyzer, Bound, Level, OutputColumn, Scope, ScopeColumn, Typed, Unknown, fold, name_parts,
+    qualified, unsupported_clause,
 };
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
@@ -51,6 +51,8 @@ struct Target {
     value: Typed,
     name: String,
     origin: (u32, i16),
+    /// What the value was before it became text for want of anything better.
+    unknown: Unknown,
 }
 
 /// A key of ORDER BY: an output column, or an expression that isn't one.
@@ -338,13 +340,18 @@ impl Analyzer<'_> {
                 arrow: target.value.arrow.clone(),
                 column: Column::new_unqualified(name),
                 origin: target.origin,
+                unknown: target.unknown.clone(),
+                position: target.value.position,
             });
         }
         let mut sort = Vec::new();
         let mut hidden = false;
         for (key, options) in keys {
             let value = match key {
-                OrderKey::Output(index) => output_value(&columns[index]),
+                OrderKey::Output(index) => {
+                    sort.push((OrderKey::Output(index), options));
+                    continue;
+                }
                 OrderKey::Hidden(value) if distinct => {
                     return Err(QueryError::new(
                         sqlstate::INVALID_COLUMN_REFERENCE,
@@ -362,7 +369,7 @@ impl Analyzer<'_> {
                     }
                 }
             };
-            sort.push(sort_key(value, &options));
+            sort.push((OrderKey::Hidden(value), options));
         }
         let mut bound = Bound {
             plan: project(plan, exprs)?,
@@ -371,6 +378,14 @@ impl Analyzer<'_> {
         if distinct {
             bound = self.distinct(bound)?;
         }
+        // Only now is it known what the output columns are called.
+        let sort: Vec<Sort> = sort
+            .into_iter()
+            .map(|(source, options)| match source {
+                OrderKey::Output(index) => sort_key(output_value(&bound.columns[index]), &options),
+                OrderKey::Hidden(value) => sort_key(value, &options),
+            })
+            .collect();
         if !sort.is_empty() {
             bound.plan = LogicalPlanBuilder::from(bound.plan).sort(sort)?.build()?;
         }
@@ -453,6 +468,8 @@ impl Analyzer<'_> {
                 arrow: target.value.arrow.clone(),
                 column: Column::new_unqualified(name),
                 origin: target.origin,
+                unknown: target.unknown.clone(),
+                position: target.value.position,
             });
         }
         let sort = if sort.is_empty() { None } else { Some(sort) };
@@ -530,6 +547,7 @@ impl Analyzer<'_> {
                 value,
                 name,
                 origin: (0, 0),
+                unknown: Unknown::No,
             });
         }
         let value = self.expr(expr, level)?;
@@ -540,6 +558,7 @@ impl Analyzer<'_> {
             .find(|column| column.expr == value.expr && matches!(column.expr, Expr::Column(_)))
             .map_or((0, 0), |column| column.origin);
         Ok(Target {
+            unknown: value.unknown.clone(),
             value,
             name,
             origin,
@@ -740,7 +759,9 @@ impl Analyzer<'_> {
             return Ok(OrderKey::Output(index));
         }
         if let SqlExpr::Identifier(ident) = expr
-            && let Some(index) = self.output_named(&fold(ident), targets, "ORDER BY")?
+            && let Some(index) = self
+                .output_named(&fold(ident), targets, "ORDER BY")
+                .map_err(|error| error.at(self.position(ident.span)))?
         {
             return Ok(OrderKey::Output(index));
         }
@@ -771,6 +792,7 @@ impl Analyzer<'_> {
                 value: output_value(column),
                 name: column.name.clone(),
                 origin: column.origin,
+                unknown: Unknown::No,
             })
             .collect();
         let mut sort = Vec::new();
@@ -820,6 +842,7 @@ fn column_target(column: &ScopeColumn) -> Target {
         value: Typed::new(column.expr.clone(), column.ty, column.arrow.clone()),
         name: column.name.clone(),
         origin: column.origin,
+        unknown: Unknown::No,
     }
 }
 
@@ -830,6 +853,7 @@ pub(crate) fn output_value(column: &OutputColumn) -> Typed {
         column.ty,
         column.arrow.clone(),
     )
+    .at(column.position)
 }
 
 fn order_keys(order_by: Option<&OrderBy>) -> Result<Vec<&OrderByExpr>, QueryError> {

@@ -6,11 +6,13 @@ use datafusion::arrow::datatypes::Fields;
 use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Union, Values};
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, SetExpr, SetOperator, SetQuantifier, Values as SqlValues,
+    Expr as SqlExpr, SetExpr, SetOperator, SetQuantifier, Spanned, Values as SqlValues,
 };
 
 use super::select::{output_value, project};
-use super::{Analyzer, Bound, Level, OutputColumn, Scope, Typed, field, fold, unsupported_clause};
+use super::{
+    Analyzer, Bound, Level, OutputColumn, Scope, Typed, Unknown, field, fold, unsupported_clause,
+};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
 use crate::query::pgtype::{PgType, arrow_type};
@@ -75,10 +77,15 @@ impl Analyzer<'_> {
         let mut columns: Vec<Vec<Typed>> = vec![Vec::with_capacity(values.rows.len()); width];
         for row in &values.rows {
             if row.content.len() != width {
+                let first = row
+                    .content
+                    .first()
+                    .and_then(|expr| self.position(expr.span()));
                 return Err(QueryError::new(
                     sqlstate::SYNTAX_ERROR,
                     "VALUES lists must all be the same length",
-                ));
+                )
+                .at(first));
             }
             for (column, expr) in columns.iter_mut().zip(&row.content) {
                 column.push(self.expr(expr, &level)?);
@@ -131,6 +138,8 @@ impl Analyzer<'_> {
                 ty,
                 arrow,
                 origin: (0, 0),
+                unknown: Unknown::No,
+                position: None,
             })
             .collect();
         Ok(Bound { plan, columns })
@@ -213,6 +222,8 @@ impl Analyzer<'_> {
                 arrow: arrow_type(target.ty),
                 column: Column::new_unqualified(name),
                 origin: (0, 0),
+                unknown: Unknown::No,
+                position: None,
             });
         }
         Ok(Bound {
@@ -257,18 +268,16 @@ impl Analyzer<'_> {
             SetQuantifier::Distinct | SetQuantifier::None => false,
             _ => return Err(QueryError::syntax(Some("BY"), None)),
         };
-        let left_literals = literal_columns(left);
-        let right_literals = literal_columns(right);
         let left = self.set_expression(left, parent, None)?;
         let right = self.set_expression(right, parent, None)?;
         if left.columns.len() != right.columns.len() {
             return Err(QueryError::new(
                 sqlstate::SYNTAX_ERROR,
                 format!("each {name} query must have the same number of columns"),
-            ));
+            )
+            .at(right.columns.first().and_then(|column| column.position)));
         }
-        let (left, right) =
-            self.match_columns(left, &left_literals, right, &right_literals, name)?;
+        let (left, right) = self.match_columns(left, right, name)?;
         let columns = left.columns.clone();
         match (op, all) {
             (SetOperator::Union, all) => {
@@ -342,20 +351,15 @@ impl Analyzer<'_> {
     fn match_columns(
         &mut self,
         left: Bound,
-        left_literals: &[bool],
         right: Bound,
-        right_literals: &[bool],
         name: &str,
     ) -> Result<(Bound, Bound), QueryError> {
         let mut left_exprs = Vec::new();
         let mut right_exprs = Vec::new();
         let mut columns = Vec::new();
-        for (index, (a, b)) in left.columns.iter().zip(&right.columns).enumerate() {
-            let values = self.alike_columns(
-                (a, left_literals.get(index).copied().unwrap_or(false)),
-                (b, right_literals.get(index).copied().unwrap_or(false)),
-                name,
-            )?;
+        for (a, b) in left.columns.iter().zip(&right.columns) {
+            let values = vec![undecided_value(a), undecided_value(b)];
+            let values = self.coerce_alike(values, name)?;
             let output = self.unique_name(&a.name);
             columns.push(OutputColumn {
                 name: a.name.clone(),
@@ -363,6 +367,8 @@ impl Analyzer<'_> {
                 arrow: values[0].arrow.clone(),
                 column: Column::new_unqualified(&output),
                 origin: (0, 0),
+                unknown: Unknown::No,
+                position: None,
             });
             left_exprs.push(values[0].expr.clone().alias(&output));
             right_exprs.push(values[1].expr.clone().alias(&output));
@@ -378,46 +384,18 @@ impl Analyzer<'_> {
             },
         ))
     }
-
-    /// A literal in a SELECT of a set operation takes the other side's type: its column became
-    /// text only because nothing was known yet.
-    fn alike_columns(
-        &mut self,
-        (a, a_literal): (&OutputColumn, bool),
-        (b, b_literal): (&OutputColumn, bool),
-        name: &str,
-    ) -> Result<Vec<Typed>, QueryError> {
-        use crate::query::pgtype::CoercionContext::Explicit;
-        let (mut left, mut right) = (output_value(a), output_value(b));
-        if a_literal && !b_literal && a.ty != b.ty {
-            left = self.coerce(left, PgType::new(b.ty.oid), Explicit)?;
-        } else if b_literal && !a_literal && a.ty != b.ty {
-            right = self.coerce(right, PgType::new(a.ty.oid), Explicit)?;
-        }
-        self.coerce_alike(vec![left, right], name)
-    }
 }
 
-/// Which columns of a SELECT are bare string literals or NULLs.
-fn literal_columns(body: &SetExpr) -> Vec<bool> {
-    use datafusion::sql::sqlparser::ast::{SelectItem, Value};
-    match body {
-        SetExpr::Select(select) => select
-            .projection
-            .iter()
-            .map(|item| match item {
-                SelectItem::UnnamedExpr(SqlExpr::Value(value))
-                | SelectItem::ExprWithAlias {
-                    expr: SqlExpr::Value(value),
-                    ..
-                } => {
-                    matches!(value.value, Value::SingleQuotedString(_) | Value::Null)
-                }
-                _ => false,
-            })
-            .collect(),
-        SetExpr::Query(query) => literal_columns(&query.body),
-        _ => Vec::new(),
+/// An output column as an expression over its query; a literal is what it was before it became
+/// text.
+fn undecided_value(column: &OutputColumn) -> Typed {
+    match &column.unknown {
+        Unknown::Literal(_) | Unknown::Null => Typed {
+            unknown: column.unknown.clone(),
+            position: column.position,
+            ..Typed::null()
+        },
+        _ => output_value(column),
     }
 }
 

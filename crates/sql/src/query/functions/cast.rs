@@ -367,6 +367,19 @@ fn to_string_type<'v>(
         value => value_to_text(PgType::new(from.oid), &value, styles)?.into(),
     };
     Ok(match to.oid {
+        oids::CHAR if from.oid == oids::INT4 => {
+            let code = text
+                .parse::<i64>()
+                .ok()
+                .and_then(|code| i8::try_from(code).ok());
+            let code = code.ok_or_else(|| {
+                QueryError::new(
+                    sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+                    "\"char\" out of range",
+                )
+            })?;
+            Value::text(crate::query::column::char_text(code as u8))
+        }
         oids::NAME => {
             let mut end = text.len().min(63);
             while !text.is_char_boundary(end) {

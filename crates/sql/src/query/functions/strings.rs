@@ -495,6 +495,10 @@ fn matches(text: &str, pattern: &str, escape: Option<char>) -> Result<bool, Quer
             Some(first) => {
                 let mut any = first == '_';
                 let mut literal = first;
+                // A text that has ended never gets to see that the pattern is broken.
+                if rest.is_empty() {
+                    return Ok(false);
+                }
                 if Some(first) == escape {
                     any = false;
                     literal = pattern_rest.next().ok_or_else(|| {
@@ -650,6 +654,7 @@ mod tests {
                 "{text} {pattern}"
             );
         }
-        assert!(matches("a", "a\\", Some('\\')).unwrap_or(true));
+        assert!(!matches("a", "a\\", Some('\\')).unwrap());
+        assert!(matches("ab", "a\\", Some('\\')).is_err());
     }
 }
