@@ -12,7 +12,7 @@ use crate::pool::{BufferPool, MAX_COMBINE_BLOCKS};
 use crate::stats::Count;
 use crate::tag::{BufferTag, RelFork};
 use std::sync::Arc;
-use trunkline_aio::{IoContext, IoResult, IoReturn, TargetId, WaitRef};
+use trunkline_aio::{IoContext, IoHandle, IoResult, IoReturn, TargetId, WaitRef};
 use trunkline_pgformat::{BlockNumber, PageMut, RELSEG_SIZE, page_checksum};
 use trunkline_smgr::{relation_tag, segment_path, segment_remaining};
 
@@ -91,20 +91,58 @@ impl BufferPool {
             guard.into_write_lock();
             locked.push(buffer.index());
         }
-        let done = locked.len();
-        match self.stage_write(ctx, tag, &locked) {
+        let handle = match ctx.acquire() {
+            Ok(handle) => handle,
+            Err(error) => {
+                self.unlock_unwritten(&locked);
+                return Err(error.into());
+            }
+        };
+        let claimed = self.claim_writes(&locked);
+        if claimed.is_empty() {
+            return Ok(StartedWrite {
+                done: 1,
+                write: None,
+            });
+        }
+        let done = claimed.len();
+        match self.stage_write(handle, tag, claimed) {
             Ok(write) => Ok(StartedWrite {
                 done,
                 write: Some(write),
             }),
             Err(error) => {
-                for &buffer in &locked {
-                    self.frames()
-                        .descriptor(buffer)
-                        .unlock(LockMode::ShareExclusive);
-                }
+                self.unlock_unwritten(claimed);
                 Err(error)
             }
+        }
+    }
+
+    /// Claims the locked buffers for a write, up to one whose block was dropped or truncated since it
+    /// was locked (that takes no content lock); the locks from there on are given back.
+    fn claim_writes<'a>(&self, locked: &'a [u32]) -> &'a [u32] {
+        let claimed = locked
+            .iter()
+            .take_while(|&&buffer| {
+                let claim = self.frames().descriptor(buffer).claim_io(IoKind::Write);
+                // With the lock held nobody else can be writing it.
+                assert!(
+                    claim != IoClaim::InProgress,
+                    "a locked buffer has an I/O in progress"
+                );
+                claim == IoClaim::Claimed
+            })
+            .count();
+        let (claimed, rest) = locked.split_at(claimed);
+        self.unlock_unwritten(rest);
+        claimed
+    }
+
+    fn unlock_unwritten(&self, locked: &[u32]) {
+        for &buffer in locked {
+            self.frames()
+                .descriptor(buffer)
+                .unlock(LockMode::ShareExclusive);
         }
     }
 
@@ -117,11 +155,11 @@ impl BufferPool {
         PageMut::new(page).set_checksum(checksum);
     }
 
-    /// Stages a write of buffers whose content locks the caller holds in share-exclusive mode; the I/O
-    /// has them from then on.
+    /// Stages a write of buffers that the caller has claimed and whose content locks it holds in
+    /// share-exclusive mode; the I/O has them from then on. After an error the claims are given back.
     fn stage_write(
         &self,
-        ctx: &mut IoContext,
+        mut handle: IoHandle<'_>,
         tag: BufferTag,
         locked: &[u32],
     ) -> Result<WriteInFlight, BufferError> {
@@ -129,7 +167,6 @@ impl BufferPool {
             rel_fork,
             block: first,
         } = tag;
-        let mut handle = ctx.acquire()?;
         let outcome = IoReturn::new();
         handle.target(relation_tag(
             TargetId::SharedBuffers,
@@ -141,14 +178,6 @@ impl BufferPool {
         handle.set_data(locked);
         handle.report_to(&outcome);
         let memory = self.memory_of(locked);
-        for &buffer in locked {
-            // Dirty, and with the lock held nobody else can have written it.
-            let claim = self.frames().descriptor(buffer).claim_io(IoKind::Write);
-            assert!(
-                claim == IoClaim::Claimed,
-                "a locked dirty buffer could not be claimed: {claim:?}"
-            );
-        }
         // SAFETY: the content locks are held in share-exclusive mode until the completion gives them
         // back, so nobody changes the pages (`Frames`, rules 2 and 4). The write's stage hook pins the
         // buffers; `Frames`, kept by the registered callbacks, keeps the memory mapped.

@@ -1,7 +1,7 @@
 //! Many threads at everything at once, in a pool much smaller than the relation.
 
 use crate::rig::{ALL, MAIN, Options, REL, Rig, check};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use trunkline_buffer::{BufferError, Strategy, StrategyKind, WriteStream};
 use trunkline_pgformat::BLCKSZ;
@@ -122,4 +122,39 @@ fn work(rig: &Rig, expected: &[AtomicU64], seed: u64) {
         }
     }
     writes.finish(&mut ctx).unwrap();
+}
+
+/// Dropping a relation takes the blocks from under a checkpoint that has locked them to write them;
+/// such a block is passed over.
+#[test]
+fn blocks_are_dropped_beside_their_write() {
+    const ROUNDS: u32 = 300;
+    let rig = Rig::new(ALL[0], Options::default());
+    let mut ctx = rig.issuer();
+    rig.fill(&mut ctx, 32);
+    for round in 0..ROUNDS {
+        for block in 0..32 {
+            let buffer = rig.pool.read(&mut ctx, MAIN, block, None).unwrap();
+            buffer.exclusive().mark_dirty();
+        }
+        let has_begun = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut ctx = rig.issuer();
+                has_begun.store(true, Ordering::Release);
+                rig.pool.write_all(&mut ctx)
+            });
+            while !has_begun.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+            // Another moment of the write in each round.
+            for _ in 0..round * 3 {
+                std::hint::spin_loop();
+            }
+            rig.pool.drop_relation(REL);
+            writer.join().unwrap().unwrap();
+        });
+        // Nothing is locked or claimed any more.
+        rig.pool.write_all(&mut ctx).unwrap();
+    }
 }
