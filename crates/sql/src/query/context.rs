@@ -546,6 +546,17 @@ impl Batch {
             .collect()
     }
 
+    /// A reader of one column (from 0).
+    ///
+    /// # Errors
+    /// XX000 if there is no such column or it isn't what its type says.
+    pub fn column(&self, index: usize) -> Result<ColumnReader<'_>, QueryError> {
+        match (self.fields.get(index), self.batch.columns().get(index)) {
+            (Some(field), Some(column)) => ColumnReader::new(field.ty, column),
+            _ => Err(QueryError::internal(format!("a result has no column {index}"))),
+        }
+    }
+
     /// This batch and another one of the same result as one.
     ///
     /// # Errors
