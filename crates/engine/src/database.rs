@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind, OsStorage, Storage, SystemClock};
 use trunkline_buffer::{BufferPool, HugePages, PoolConfig, RelFork};
 use trunkline_catalog::Catalog;
-use trunkline_heap::InsertTargets;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::slru::XACT_DIRECTORY;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator, Xid};
@@ -24,7 +23,6 @@ use crate::data_directory::{
 };
 use crate::engine_threads::EngineThreads;
 use crate::error::{EngineError, StatementError};
-use crate::failed_tails::FailedTails;
 use crate::init::initialise;
 use crate::memory_limit::usable_memory_bytes;
 use crate::session::Session;
@@ -33,6 +31,9 @@ use crate::settings::{ServerSettings, SessionSettings, SettingValue};
 
 /// Pages of pg_xact kept in memory.
 const PG_XACT_BUFFERS: usize = 64;
+
+/// Tails of failed loads that wait for their table to be unused.
+const DEFERRED_TAILS_MAX: usize = 1024;
 
 /// Issuers beyond what sessions and their scans need: start, checkpoint, commit log.
 const SPARE_ISSUERS: u32 = 16;
@@ -44,6 +45,13 @@ pub struct OpenOptions {
     pub overrides: Vec<(String, String)>,
     /// Initialise a missing or empty directory.
     pub initialise: bool,
+}
+
+/// Blocks at a table's end that a failed load left, while others still looked at the table.
+struct DeferredTail {
+    relation: Oid,
+    locator: RelFileLocator,
+    blocks: Range<BlockNumber>,
 }
 
 /// A running database system.
@@ -61,8 +69,7 @@ pub struct Database {
     /// Held while a checkpoint runs: one at a time.
     control: Mutex<ControlFile>,
     next_oid: AtomicU32,
-    insert_targets: InsertTargets,
-    failed_tails: FailedTails,
+    deferred_tails: Mutex<Vec<DeferredTail>>,
     /// Given back last.
     lock_file: LockFile,
 }
@@ -196,8 +203,7 @@ impl Database {
             control_store,
             control: Mutex::new(control),
             next_oid,
-            insert_targets: InsertTargets::new(),
-            failed_tails: FailedTails::default(),
+            deferred_tails: Mutex::new(Vec::new()),
             lock_file,
         }))
     }
@@ -359,25 +365,99 @@ impl Database {
         Ok(())
     }
 
-    /// Pages with room.
-    pub(crate) fn insert_targets(&self) -> &InsertTargets {
-        &self.insert_targets
-    }
-
     /// Deletes the files of relations that a transaction's end removed. Nobody can reach them any
     /// more, so that a failure leaks space but nothing else, and is only told.
-    pub(crate) fn delete_files(&self, files: &[RelFileLocator]) {
-        if files.is_empty() {
-            return;
-        }
-        self.pool.drop_relations(files);
+    pub(crate) fn delete_files(&self, files: Vec<RelFileLocator>) {
         for locator in files {
-            self.insert_targets.forget(*locator);
-            if let Err(error) = self.smgr.unlink(*locator) {
+            self.pool.drop_relation(locator);
+            if let Err(error) = self.smgr.unlink(locator) {
                 tracing::warn!("could not remove the files of a dropped relation: {error}");
             }
         }
     }
+
+    /// Truncates the blocks that a failed load added to the end of a table, if nobody looks at the
+    /// table; otherwise keeps them in mind for later.
+    pub(crate) fn give_back_tail(
+        &self,
+        transaction: &Transaction,
+        relation: Oid,
+        locator: RelFileLocator,
+        blocks: Vec<Range<BlockNumber>>,
+    ) {
+        let mut deferred = lock(&self.deferred_tails);
+        for blocks in blocks {
+            if deferred.len() < DEFERRED_TAILS_MAX {
+                deferred.push(DeferredTail {
+                    relation,
+                    locator,
+                    blocks,
+                });
+            }
+        }
+        drop(deferred);
+        self.retry_deferred_tails(transaction.owner());
+    }
+
+    /// Truncates what failed loads left at the ends of tables that nobody looks at now.
+    pub(crate) fn retry_deferred_tails(&self, owner: LockOwner) {
+        let mut deferred = lock(&self.deferred_tails);
+        if deferred.is_empty() {
+            return;
+        }
+        // The last blocks first: a table's earlier tail may become its end by that.
+        deferred.sort_by_key(|tail| std::cmp::Reverse(tail.blocks.end));
+        deferred.retain(|tail| {
+            let tag = LockTag::Relation {
+                database: DATABASE_OID,
+                relation: tail.relation,
+            };
+            if !self
+                .locks()
+                .try_acquire(owner, tag, LockMode::AccessExclusive)
+            {
+                return true;
+            }
+            let kept = self.truncate_tail(tail);
+            self.locks().release(owner, tag, LockMode::AccessExclusive);
+            kept
+        });
+    }
+
+    /// Whether the tail has to wait on.
+    fn truncate_tail(&self, tail: &DeferredTail) -> bool {
+        let fork = RelFork {
+            rel: tail.locator,
+            fork: ForkNumber::Main,
+        };
+        match self.smgr.exists(tail.locator, ForkNumber::Main) {
+            Ok(true) => {}
+            // The table was dropped or truncated meanwhile.
+            _ => return false,
+        }
+        let truncated = self
+            .pool
+            .nblocks(fork)
+            .map_err(EngineError::from)
+            .and_then(|blocks| {
+                if blocks != tail.blocks.end {
+                    return Ok(false);
+                }
+                self.pool
+                    .drop_blocks_from(tail.locator, ForkNumber::Main, tail.blocks.start);
+                self.smgr
+                    .truncate(tail.locator, ForkNumber::Main, tail.blocks.start)?;
+                Ok(true)
+            });
+        match truncated {
+            Ok(truncated) => !truncated,
+            Err(error) => {
+                tracing::warn!("could not give back the blocks of a failed load: {error}");
+                false
+            }
+        }
+    }
+}
 
 /// How many partitions a scan may have: one for each processor.
 pub fn partitions() -> usize {
