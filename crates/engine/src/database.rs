@@ -1,21 +1,22 @@
 //! A database system: everything of one data directory, from open to clean stop.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind, OsStorage, Storage, SystemClock};
-use trunkline_buffer::{BufferPool, HugePages, PoolConfig, RelFork};
+use trunkline_aio::{
+    Aio, AioConfig, IoContext, Method, MethodKind, OsStorage, Storage, SystemClock,
+};
+use trunkline_buffer::{BufferPool, HugePages, PoolConfig};
 use trunkline_catalog::Catalog;
+use trunkline_heap::InsertTargets;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::slru::XACT_DIRECTORY;
-use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator, Xid};
+use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RelFileLocator, Xid};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{
-    FullXid, LockManager, LockMode, LockOwner, LockTag, SlruConfig, Transaction,
-    TransactionManager, TxnConfig, XidLimits,
+    FullXid, LockManager, LockOwner, SlruConfig, TransactionManager, TxnConfig, XidLimits,
 };
 
 use crate::data_directory::{
@@ -23,7 +24,8 @@ use crate::data_directory::{
 };
 use crate::engine_threads::EngineThreads;
 use crate::error::{EngineError, StatementError};
-use crate::init::initialise;
+use crate::failed_tails::FailedTails;
+use crate::init::{bootstrap_aio, initialise_on};
 use crate::memory_limit::usable_memory_bytes;
 use crate::session::Session;
 use crate::sessions::Sessions;
@@ -31,9 +33,6 @@ use crate::settings::{ServerSettings, SessionSettings, SettingValue};
 
 /// Pages of pg_xact kept in memory.
 const PG_XACT_BUFFERS: usize = 64;
-
-/// Tails of failed loads that wait for their table to be unused.
-const DEFERRED_TAILS_MAX: usize = 1024;
 
 /// Issuers beyond what sessions and their scans need: start, checkpoint, commit log.
 const SPARE_ISSUERS: u32 = 16;
@@ -45,13 +44,6 @@ pub struct OpenOptions {
     pub overrides: Vec<(String, String)>,
     /// Initialise a missing or empty directory.
     pub initialise: bool,
-}
-
-/// Blocks at a table's end that a failed load left, while others still looked at the table.
-struct DeferredTail {
-    relation: Oid,
-    locator: RelFileLocator,
-    blocks: Range<BlockNumber>,
 }
 
 /// A running database system.
@@ -66,16 +58,38 @@ pub struct Database {
     threads: EngineThreads,
     sessions: Arc<Sessions>,
     control_store: ControlFileStore,
+    system_identifier: u64,
     /// Held while a checkpoint runs: one at a time.
     control: Mutex<ControlFile>,
+    /// Why nothing can be made durable any more.
+    failure: OnceLock<String>,
     next_oid: AtomicU32,
-    deferred_tails: Mutex<Vec<DeferredTail>>,
+    insert_targets: InsertTargets,
+    failed_tails: FailedTails,
     /// Given back last.
     lock_file: LockFile,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the engine stands on; other than the defaults for simulations and faults.
+#[derive(Clone)]
+pub struct Foundation {
+    /// All changes of file metadata.
+    pub storage: Arc<dyn Storage>,
+    /// What executes I/Os; chosen by the setting `io_method` if none is given.
+    pub method: Option<Arc<dyn Method>>,
+}
+
+impl Default for Foundation {
+    fn default() -> Foundation {
+        Foundation {
+            storage: Arc::new(OsStorage::new()),
+            method: None,
+        }
+    }
 }
 
 impl Database {
@@ -85,37 +99,44 @@ impl Database {
     /// It is no data directory, is in use, was not stopped cleanly, or something in it or in the
     /// settings cannot be used.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Database>, EngineError> {
-        let storage: Arc<dyn Storage> = Arc::new(OsStorage::new());
-        let bootstrap_aio = Aio::start(AioConfig {
-            method: Some(MethodKind::Sync),
-            max_issuers: 4,
-            ..AioConfig::default()
-        })?;
-        {
-            let mut io = bootstrap_aio.issuer(0)?;
-            if inspect(storage.as_ref(), path, &mut io)? == Found::Vacant {
-                if !options.initialise {
-                    return Err(DataDirectoryError::NotADataDirectory {
-                        path: path.to_owned(),
-                        why: "it does not exist or is empty; \"trunkline init\" makes one"
-                            .to_owned(),
-                    }
-                    .into());
+        Database::open_on(Foundation::default(), path, options)
+    }
+
+    /// Opens the data directory `path` on a foundation of choice.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_on(
+        foundation: Foundation,
+        path: &Path,
+        options: &OpenOptions,
+    ) -> Result<Arc<Database>, EngineError> {
+        let found = {
+            let aio = bootstrap_aio()?;
+            let mut io = aio.issuer(0)?;
+            inspect(foundation.storage.as_ref(), path, &mut io)?
+        };
+        if found == Found::Vacant {
+            if !options.initialise {
+                return Err(DataDirectoryError::NotADataDirectory {
+                    path: path.to_owned(),
+                    why: "it does not exist or is empty; \"trunkline init\" makes one".to_owned(),
                 }
-                // Bad settings are told before anything is made.
-                ServerSettings::load(path, &options.overrides)?;
-                initialise(path)?;
+                .into());
             }
+            // Bad settings are told before anything is made.
+            ServerSettings::load(path, &options.overrides)?;
+            initialise_on(&foundation.storage, path)?;
         }
-        bootstrap_aio.shutdown();
-        Self::start(path, options, storage)
+        Self::start(path, options, foundation)
     }
 
     fn start(
         path: &Path,
         options: &OpenOptions,
-        storage: Arc<dyn Storage>,
+        foundation: Foundation,
     ) -> Result<Arc<Database>, EngineError> {
+        let Foundation { storage, method } = foundation;
         let data_dir = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
             path: path.to_owned(),
             source,
@@ -123,7 +144,11 @@ impl Database {
         let lock_file = LockFile::acquire(&data_dir)?;
         let mut settings = ServerSettings::load(&data_dir, &options.overrides)?;
         resolve_defaults(&mut settings, &data_dir);
-        let aio = Aio::start(aio_config(&settings)?)?;
+        let config = aio_config(&settings)?;
+        let aio = match method {
+            Some(method) => Aio::start_with(config, method)?,
+            None => Aio::start(config)?,
+        };
         settings.resolve(
             "io_method",
             SettingValue::Text(aio.method_name().to_owned()),
@@ -185,9 +210,16 @@ impl Database {
         let next_oid = AtomicU32::new(control.check_point_copy.next_oid.0);
         clear_temporary_files(storage.as_ref(), &data_dir)?;
         // From here on only a clean stop is durable.
+        let stopped = control.clone();
         control.state = ClusterState::InProduction;
         control.time = unix_seconds();
-        control_store.write(&control, &mut io)?;
+        if let Err(error) = control_store.write(&control, &mut io) {
+            // It may be in place all the same, with nothing changed that would justify it.
+            if let Err(error) = control_store.write(&stopped, &mut io) {
+                tracing::warn!("{error}");
+            }
+            return Err(error.into());
+        }
         drop(io);
         Ok(Arc::new(Database {
             data_dir,
@@ -201,9 +233,12 @@ impl Database {
             catalog,
             sessions: Arc::new(Sessions::new(max_connections)),
             control_store,
+            system_identifier: control.system_identifier,
             control: Mutex::new(control),
+            failure: OnceLock::new(),
             next_oid,
-            deferred_tails: Mutex::new(Vec::new()),
+            insert_targets: InsertTargets::new(),
+            failed_tails: FailedTails::default(),
             lock_file,
         }))
     }
@@ -265,7 +300,7 @@ impl Database {
 
     /// The cluster's identifier, as pg_control has it.
     pub fn system_identifier(&self) -> u64 {
-        lock(&self.control).system_identifier
+        self.system_identifier
     }
 
     /// A session of `user`. `options` are the settings of its start-up packet.
@@ -285,12 +320,12 @@ impl Database {
     /// An OID that was not given out before; it wraps past those of the system's objects.
     pub fn new_oid(&self) -> Oid {
         const FIRST_NORMAL: u32 = trunkline_catalog::oids::FIRST_NORMAL_OBJECT.0;
-        let mut oid = self.next_oid.fetch_add(1, Ordering::Relaxed);
-        while oid < FIRST_NORMAL {
-            self.next_oid.store(FIRST_NORMAL, Ordering::Relaxed);
-            oid = self.next_oid.fetch_add(1, Ordering::Relaxed);
-        }
-        Oid(oid)
+        let after = |oid: u32| oid.max(FIRST_NORMAL).checked_add(1).unwrap_or(FIRST_NORMAL);
+        let oid = self
+            .next_oid
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |oid| Some(after(oid)))
+            .unwrap_or_else(|oid| oid);
+        Oid(oid.max(FIRST_NORMAL))
     }
 
     /// A number for a relation's files that no file has.
@@ -312,18 +347,38 @@ impl Database {
     /// Writes everything that changed, and syncs it: CHECKPOINT.
     ///
     /// # Errors
-    /// Something cannot be written or synced.
+    /// Something cannot be written; it will be tried again. Or something cannot be synced; then
+    /// nothing can be made durable any more, and all sessions are told to end.
     pub fn checkpoint(&self, io: &mut IoContext) -> Result<(), EngineError> {
         self.write_checkpoint(ClusterState::InProduction, io)
     }
 
+    /// Why nothing can be made durable any more, if so: a sync failed. The system is to be stopped,
+    /// which will not be a clean stop.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
     fn write_checkpoint(&self, state: ClusterState, io: &mut IoContext) -> Result<(), EngineError> {
         let mut control = lock(&self.control);
-        // Before the pages: no xid that a page carries may be given out again.
-        let next_xid = self.transactions.next_xid();
+        if control.state == ClusterState::ShutDown {
+            return Err(StatementError::new("57P01", "the database system is shut down").into());
+        }
+        if let Some(failure) = self.failure() {
+            return Err(StatementError::new("58030", failure).into());
+        }
         self.pool.write_all(io)?;
-        self.smgr.sync_all(io)?;
+        // What a failed sync was to make durable may be gone for good, and a second one would not
+        // tell (fsync(2)).
+        if let Err(error) = self.smgr.sync_all(io) {
+            tracing::error!("{error}; the database system can no longer be stopped cleanly");
+            let _ = self.failure.set(error.to_string());
+            self.sessions.terminate_all();
+            return Err(error.into());
+        }
         self.transactions.flush()?;
+        // After the pages: no xid that one of them carries may be given out again.
+        let next_xid = self.transactions.next_xid();
         let now = unix_seconds();
         let mut next = control.clone();
         next.state = state;
@@ -331,23 +386,26 @@ impl Database {
         next.check_point_copy.time = now;
         next.check_point_copy.next_full_xid = next_xid.0;
         next.check_point_copy.next_oid = Oid(self.next_oid.load(Ordering::Relaxed));
-        // No transaction outlives a clean stop, so that its checkpoint names none.
         next.check_point_copy.oldest_active_xid = match state {
             ClusterState::ShutDown => Xid::INVALID,
-            _ => next_xid.xid(),
+            _ => self.transactions.oldest_xmin(),
         };
         self.control_store.write(&next, io)?;
         *control = next;
         Ok(())
     }
 
-    /// Stops cleanly: sessions end, everything is written and synced, and pg_control says so.
+    /// Stops cleanly: sessions end, everything is written and synced, and pg_control says so. Stopping
+    /// again changes nothing.
     ///
     /// # Errors
     /// Sessions do not end, or something cannot be written; the directory then counts as not
     /// cleanly stopped.
     pub fn stop(&self) -> Result<(), EngineError> {
         const PATIENCE: Duration = Duration::from_secs(60);
+        if lock(&self.control).state == ClusterState::ShutDown {
+            return Ok(());
+        }
         self.sessions.terminate_all();
         if !self.sessions.wait_until_none(PATIENCE) {
             return Err(StatementError::new(
@@ -357,103 +415,36 @@ impl Database {
             .into());
         }
         self.threads.stop();
+        clear_temporary_files(self.smgr.storage().as_ref(), &self.data_dir)?;
         let mut io = self.aio.issuer(0)?;
+        // Nobody looks at any table any more.
+        self.give_back_tails(LockOwner::session(0));
         self.write_checkpoint(ClusterState::ShutDown, &mut io)?;
         drop(io);
-        clear_temporary_files(self.smgr.storage().as_ref(), &self.data_dir)?;
         self.aio.shutdown();
         Ok(())
     }
 
+    pub(crate) fn failed_tails(&self) -> &FailedTails {
+        &self.failed_tails
+    }
+
+    /// Pages with room.
+    pub(crate) fn insert_targets(&self) -> &InsertTargets {
+        &self.insert_targets
+    }
+
     /// Deletes the files of relations that a transaction's end removed. Nobody can reach them any
     /// more, so that a failure leaks space but nothing else, and is only told.
-    pub(crate) fn delete_files(&self, files: Vec<RelFileLocator>) {
-        for locator in files {
-            self.pool.drop_relation(locator);
-            if let Err(error) = self.smgr.unlink(locator) {
-                tracing::warn!("could not remove the files of a dropped relation: {error}");
-            }
-        }
-    }
-
-    /// Truncates the blocks that a failed load added to the end of a table, if nobody looks at the
-    /// table; otherwise keeps them in mind for later.
-    pub(crate) fn give_back_tail(
-        &self,
-        transaction: &Transaction,
-        relation: Oid,
-        locator: RelFileLocator,
-        blocks: Vec<Range<BlockNumber>>,
-    ) {
-        let mut deferred = lock(&self.deferred_tails);
-        for blocks in blocks {
-            if deferred.len() < DEFERRED_TAILS_MAX {
-                deferred.push(DeferredTail {
-                    relation,
-                    locator,
-                    blocks,
-                });
-            }
-        }
-        drop(deferred);
-        self.retry_deferred_tails(transaction.owner());
-    }
-
-    /// Truncates what failed loads left at the ends of tables that nobody looks at now.
-    pub(crate) fn retry_deferred_tails(&self, owner: LockOwner) {
-        let mut deferred = lock(&self.deferred_tails);
-        if deferred.is_empty() {
+    pub(crate) fn delete_files(&self, files: &[RelFileLocator]) {
+        if files.is_empty() {
             return;
         }
-        // The last blocks first: a table's earlier tail may become its end by that.
-        deferred.sort_by_key(|tail| std::cmp::Reverse(tail.blocks.end));
-        deferred.retain(|tail| {
-            let tag = LockTag::Relation {
-                database: DATABASE_OID,
-                relation: tail.relation,
-            };
-            if !self
-                .locks()
-                .try_acquire(owner, tag, LockMode::AccessExclusive)
-            {
-                return true;
-            }
-            let kept = self.truncate_tail(tail);
-            self.locks().release(owner, tag, LockMode::AccessExclusive);
-            kept
-        });
-    }
-
-    /// Whether the tail has to wait on.
-    fn truncate_tail(&self, tail: &DeferredTail) -> bool {
-        let fork = RelFork {
-            rel: tail.locator,
-            fork: ForkNumber::Main,
-        };
-        match self.smgr.exists(tail.locator, ForkNumber::Main) {
-            Ok(true) => {}
-            // The table was dropped or truncated meanwhile.
-            _ => return false,
-        }
-        let truncated = self
-            .pool
-            .nblocks(fork)
-            .map_err(EngineError::from)
-            .and_then(|blocks| {
-                if blocks != tail.blocks.end {
-                    return Ok(false);
-                }
-                self.pool
-                    .drop_blocks_from(tail.locator, ForkNumber::Main, tail.blocks.start);
-                self.smgr
-                    .truncate(tail.locator, ForkNumber::Main, tail.blocks.start)?;
-                Ok(true)
-            });
-        match truncated {
-            Ok(truncated) => !truncated,
-            Err(error) => {
-                tracing::warn!("could not give back the blocks of a failed load: {error}");
-                false
+        self.pool.drop_relations(files);
+        for locator in files {
+            self.insert_targets.forget(*locator);
+            if let Err(error) = self.smgr.unlink(*locator) {
+                tracing::warn!("could not remove the files of a dropped relation: {error}");
             }
         }
     }
@@ -489,7 +480,8 @@ fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {
         name => Some(name.parse::<MethodKind>()?),
     };
     let connections = u32::try_from(settings.integer("max_connections")).unwrap_or(100);
-    let each = u32::try_from(1 + partitions()).unwrap_or(2);
+    // A statement reads catalogs, loads, and scans in partitions.
+    let each = u32::try_from(2 + partitions()).unwrap_or(3);
     let defaults = AioConfig::default();
     let workers = u32::try_from(settings.integer("io_workers")).unwrap_or(3);
     Ok(AioConfig {
@@ -537,7 +529,12 @@ fn clear_temporary_files(storage: &dyn Storage, data_dir: &Path) -> Result<(), E
         Ok(())
     }
     let directory = data_dir.join("base/pgsql_tmp");
-    clear(storage, &directory).map_err(|source| {
+    let made = match storage.exists(&directory) {
+        Ok(true) => clear(storage, &directory),
+        Ok(false) => storage.create_dir(&directory),
+        Err(error) => Err(error),
+    };
+    made.map_err(|source| {
         DataDirectoryError::File {
             path: directory,
             source,

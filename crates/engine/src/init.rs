@@ -15,8 +15,8 @@ use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{FullXid, LockManager, SlruConfig, TransactionManager, TxnConfig, XidLimits};
 
 use crate::data_directory::{
-    ControlFileStore, DATABASE_OID, DataDirectoryError, Found, complete_layout, create_layout,
-    inspect,
+    ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, complete_layout,
+    create_layout, create_root, inspect, remove_layout,
 };
 use crate::database::unix_seconds;
 use crate::error::EngineError;
@@ -24,31 +24,61 @@ use crate::error::EngineError;
 /// Memory for the system tables while they are written.
 const POOL_BYTES: u64 = 32 << 20;
 
-/// Makes a new cluster at `path`, which must be missing or empty.
+/// An AIO core for what happens before there are settings.
+pub(crate) fn bootstrap_aio() -> Result<Arc<Aio>, EngineError> {
+    Ok(Aio::start(AioConfig {
+        method: Some(MethodKind::Sync),
+        max_issuers: 8,
+        ..AioConfig::default()
+    })?)
+}
+
+/// Makes a new cluster at `path`, which must be missing or empty. What a failure leaves of it is
+/// removed again.
 ///
 /// # Errors
 /// There is something at `path`, or a file cannot be made.
 pub fn initialise(path: &Path) -> Result<(), EngineError> {
     let storage: Arc<dyn Storage> = Arc::new(OsStorage::new());
-    let aio = Aio::start(AioConfig {
-        method: Some(MethodKind::Sync),
-        max_issuers: 8,
-        ..AioConfig::default()
-    })?;
-    let mut io = aio.issuer(0)?;
+    initialise_on(&storage, path)
+}
+
+pub(crate) fn initialise_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<(), EngineError> {
     let path = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
         path: path.to_owned(),
         source,
     })?;
-    if inspect(storage.as_ref(), &path, &mut io)? != Found::Vacant {
-        return Err(DataDirectoryError::NotEmpty(path).into());
+    let aio = bootstrap_aio()?;
+    let mut io = aio.issuer(0)?;
+    // Looked at before and after it is taken: nothing is made in what is not ours to use, and of two
+    // that initialise at once one fails.
+    let inspect_vacant = |io: &mut IoContext| match inspect(storage.as_ref(), &path, io)? {
+        Found::Vacant => Ok(()),
+        Found::DataDirectory => Err(DataDirectoryError::NotEmpty(path.clone())),
+    };
+    inspect_vacant(&mut io)?;
+    create_root(storage.as_ref(), &path)?;
+    let _lock_file = LockFile::acquire(&path)?;
+    inspect_vacant(&mut io)?;
+    let made = make_cluster(&path, storage, &aio, &mut io);
+    if made.is_err()
+        && let Err(error) = remove_layout(storage.as_ref(), &path)
+    {
+        tracing::warn!("could not remove what was made of the data directory: {error}");
     }
-    create_layout(&storage, &path, &mut io)?;
-    write_system_tables(&path, &storage, &aio, &mut io)?;
-    write_control_file(&path, &storage, &mut io)?;
-    complete_layout(storage.as_ref(), &path, &mut io)?;
-    drop(io);
-    aio.shutdown();
+    made
+}
+
+fn make_cluster(
+    path: &Path,
+    storage: &Arc<dyn Storage>,
+    aio: &Arc<Aio>,
+    io: &mut IoContext,
+) -> Result<(), EngineError> {
+    create_layout(storage, path, io)?;
+    write_system_tables(path, storage, aio, io)?;
+    write_control_file(path, storage, io)?;
+    complete_layout(storage.as_ref(), path, io)?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 //! | [`relations`] | names to locked relations |
 //! | [`ddl`] | CREATE, DROP and TRUNCATE |
 //! | [`load`] | rows into a table: COPY and INSERT |
+//! | [`failed_tails`] | giving back what failed loads added to tables |
 //! | [`table_scan`] | rows out of a table, in partitions |
 //! | [`prewarm`] | blocks into the pool, or only past the disk |
 //! | [`settings`] | PostgreSQL's settings |
@@ -32,6 +33,7 @@ mod database;
 mod ddl;
 mod engine_threads;
 mod error;
+mod failed_tails;
 mod init;
 mod load;
 mod memory_limit;
@@ -42,7 +44,7 @@ mod sessions;
 pub mod settings;
 mod table_scan;
 
-pub use database::{Database, OpenOptions, partitions};
+pub use database::{Database, Foundation, OpenOptions, partitions};
 pub use ddl::CreateTableOutcome;
 pub use engine_threads::{EngineThreads, ThreadError};
 pub use error::{EngineError, StatementError};

@@ -4,8 +4,8 @@
 //! batch at a time. They appear when the transaction commits, and never if it does not; the blocks
 //! that a failed load added are given back.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::RelFork;
@@ -13,12 +13,12 @@ use trunkline_catalog::RelationDesc;
 use trunkline_copy::{CopyError, CopyNotice, RowSink};
 use trunkline_heap::{BulkInsert, BulkInsertOptions, TupleBatch};
 use trunkline_pgformat::ForkNumber;
-use trunkline_txn::CancelToken;
+use trunkline_txn::{CancelToken, Transaction, TransactionState};
 use trunkline_types::{ColumnType, OutputStyle, TupleFormer, TypeError, output_text};
 
 use crate::database::Database;
 use crate::error::{EngineError, StatementError};
-use crate::session::{LoadedTail, Session};
+use crate::session::{LoadRecord, Session};
 
 /// How far a load is, for others to look at.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ struct Gathered {
     is_null: bool,
 }
 
-/// A load into one table.
+/// A load into one table. It ends, or is dropped, before its session's statement does.
 pub struct Load {
     database: Arc<Database>,
     relation: Arc<RelationDesc>,
@@ -80,7 +80,8 @@ pub struct Load {
     // Before `io`, so that its writes are given up before their issuer.
     insert: BulkInsert,
     io: IoContext,
-    tail: Arc<LoadedTail>,
+    record: Arc<LoadRecord>,
+    transaction: Arc<Transaction>,
     cancel: CancelToken,
     output_style: OutputStyle,
     progress: Arc<LoadProgress>,
@@ -118,12 +119,8 @@ impl Load {
         }
         let xid = transaction.assign_xid()?.xid();
         let command_id = transaction.command_id(true);
-        let tail = Arc::new(LoadedTail {
-            relation: relation.oid,
-            locator: relation.locator,
-            blocks: Mutex::new(Vec::new()),
-        });
-        session.note_load(Arc::clone(&tail))?;
+        let io = session.issuer()?;
+        let record = session.load_record(&relation)?;
         let database = Arc::clone(session.database());
         let insert = BulkInsert::new(
             database.pool(),
@@ -133,6 +130,7 @@ impl Load {
                 command_id,
                 frozen,
             },
+            record.take_spare(),
         );
         let width = relation.desc.len();
         let in_order = columns.are_in_table_order();
@@ -145,7 +143,7 @@ impl Load {
             .map(|(index, _)| index)
             .collect();
         Ok(Load {
-            io: session.issuer()?,
+            io,
             cancel: session.cancel().clone(),
             database,
             relation,
@@ -157,7 +155,8 @@ impl Load {
             nulls: vec![false; width],
             batch: TupleBatch::new(),
             insert,
-            tail,
+            record,
+            transaction,
             output_style,
             progress: Arc::default(),
             failure: None,
@@ -214,8 +213,7 @@ impl Load {
         })
     }
 
-    /// Ends the load: the rows are on their pages, whose writes have completed. Returns their
-    /// number.
+    /// Ends the load: the rows are on their pages. Returns their number.
     ///
     /// # Errors
     /// A failure of the load.
@@ -242,6 +240,7 @@ impl Load {
                 self.database
                     .smgr()
                     .truncate(locator, ForkNumber::Main, first)?;
+                self.insert.forget_from(first);
             }
         }
         Ok(self.insert.tuples())
@@ -249,6 +248,12 @@ impl Load {
 
     fn insert_batch(&mut self) -> Result<(), EngineError> {
         self.cancel.check()?;
+        if self.transaction.state() != TransactionState::Active {
+            // Whoever let the session go while this went on: nobody would give its blocks back.
+            return Err(
+                StatementError::new("25000", "the transaction of this load has ended").into(),
+            );
+        }
         let rows = self.batch.len() as u64;
         self.insert.insert(&mut self.batch, &mut self.io)?;
         self.progress.tuples.fetch_add(rows, Ordering::Relaxed);
@@ -415,12 +420,9 @@ impl RowSink for Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // Finished or not: what its transaction gives back if it aborts.
-        self.tail
-            .blocks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(self.insert.extended_blocks());
+        // Finished or not: what its transaction's end has to see to.
+        let spare = self.insert.take_spare();
+        self.record.end_load(self.insert.extended_blocks(), spare);
     }
 }
 

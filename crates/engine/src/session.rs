@@ -10,13 +10,20 @@
 //!    └──────────────────────────────────────────────┴──────────────────┘
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::ReadStreamLimits;
-use trunkline_pgformat::{BlockNumber, Oid, RelFileLocator};
-use trunkline_txn::{CancelToken, LockMode, LockTag, RegisteredSnapshot, StatementId, Transaction};
+use trunkline_buffer::{ReadStreamLimits, RelFork};
+use trunkline_catalog::RelationDesc;
+use trunkline_heap::SparePages;
+use trunkline_pgformat::{BlockNumber, ForkNumber, Oid, RelFileLocator};
+use trunkline_txn::{
+    CancelToken, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot, StatementId,
+    Transaction,
+};
 
 use crate::database::Database;
 use crate::error::{EngineError, StatementError};
@@ -79,13 +86,45 @@ pub enum CommitOutcome {
     RolledBack,
 }
 
-/// The blocks that one load added to a table that was there before; given back if its transaction
-/// aborts.
+/// What the loads of one transaction into one table used of it, for the transaction's end.
 #[derive(Debug)]
-pub(crate) struct LoadedTail {
+pub(crate) struct LoadRecord {
     pub relation: Oid,
     pub locator: RelFileLocator,
-    pub blocks: Mutex<Vec<std::ops::Range<BlockNumber>>>,
+    /// Spare pages that it took; spare again if it aborts.
+    taken: SparePages,
+    used: Mutex<UsedPages>,
+}
+
+#[derive(Debug, Default)]
+struct UsedPages {
+    /// Blocks that it added, given back if it aborts; in order, adjacent ranges merged.
+    extended: Vec<Range<BlockNumber>>,
+    /// Spare pages: for the next load of the transaction, and for everybody's if it commits.
+    spare: SparePages,
+}
+
+impl LoadRecord {
+    fn used(&self) -> MutexGuard<'_, UsedPages> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The spare pages, for a load that begins.
+    pub fn take_spare(&self) -> SparePages {
+        std::mem::take(&mut self.used().spare)
+    }
+
+    /// A load has ended, well or not.
+    pub fn end_load(&self, extended: &[Range<BlockNumber>], spare: SparePages) {
+        let mut used = self.used();
+        for range in extended {
+            match used.extended.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => used.extended.push(range.clone()),
+            }
+        }
+        used.spare.append(spare);
+    }
 }
 
 /// A transaction and what its end has to see to.
@@ -93,7 +132,8 @@ struct Work {
     transaction: Arc<Transaction>,
     /// Relations whose catalog rows it changed.
     changed_relations: Vec<Oid>,
-    loads: Vec<Arc<LoadedTail>>,
+    /// One for each table that it loaded into.
+    loads: HashMap<RelFileLocator, Arc<LoadRecord>>,
 }
 
 /// A session.
@@ -195,7 +235,8 @@ impl Session {
     /// before it wrote becomes visible to it.
     ///
     /// # Errors
-    /// 25P02 in a failed block.
+    /// 25P02 in a failed block, 57P01 if the session is to end, 54000 after 2^32 commands. The statement
+    /// has not begun; after the last its transaction is aborted.
     pub fn begin_statement(&mut self) -> Result<(), EngineError> {
         if self.block == Block::Failed {
             return Err(StatementError::new(
@@ -205,17 +246,25 @@ impl Session {
             .into());
         }
         self.statement = Some(self.cancel().begin_statement());
-        // A statement that could be told to stop before it began (termination) does not begin.
-        self.cancel().check()?;
+        // A statement that was told to stop before it began (termination) does not begin.
+        if let Err(cancelled) = self.cancel().check() {
+            self.end_statement();
+            return Err(cancelled.into());
+        }
         self.block = self.block.next(Event::StatementBegins);
         match &self.work {
-            Some(work) => work.transaction.increment_command()?,
+            Some(work) => {
+                if let Err(error) = work.transaction.increment_command() {
+                    self.fail_statement();
+                    return Err(error.into());
+                }
+            }
             None => {
                 let transaction = self.database.transactions().begin(self.backend_pid());
                 self.work = Some(Work {
                     transaction: Arc::new(transaction),
                     changed_relations: Vec::new(),
-                    loads: Vec::new(),
+                    loads: HashMap::new(),
                 });
             }
         }
@@ -342,9 +391,32 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn note_load(&mut self, tail: Arc<LoadedTail>) -> Result<(), EngineError> {
-        self.work_mut()?.loads.push(tail);
-        Ok(())
+    /// The transaction's record of its loads into `relation`. The first one takes the table's spare
+    /// pages.
+    pub(crate) fn load_record(
+        &mut self,
+        relation: &RelationDesc,
+    ) -> Result<Arc<LoadRecord>, EngineError> {
+        let database = Arc::clone(&self.database);
+        let work = self.work_mut()?;
+        if let Some(record) = work.loads.get(&relation.locator) {
+            return Ok(Arc::clone(record));
+        }
+        let blocks = database
+            .pool()
+            .nblocks(RelFork::new(relation.locator, ForkNumber::Main))?;
+        let taken = database.insert_targets().take(relation.locator, blocks);
+        let record = Arc::new(LoadRecord {
+            relation: relation.oid,
+            locator: relation.locator,
+            used: Mutex::new(UsedPages {
+                extended: Vec::new(),
+                spare: taken.clone(),
+            }),
+            taken,
+        });
+        work.loads.insert(relation.locator, Arc::clone(&record));
+        Ok(record)
     }
 
     /// Takes a lock until the transaction ends.
@@ -383,6 +455,13 @@ impl Session {
         match work.transaction.commit() {
             Ok(files) => {
                 self.block = self.block.next(Event::TransactionEnds);
+                let _locks = ReleaseLocks::of(&self.database, &work.transaction);
+                for load in work.loads.values() {
+                    let spare = std::mem::take(&mut load.used().spare);
+                    self.database
+                        .insert_targets()
+                        .give_back(load.locator, spare);
+                }
                 self.finish_work(&work, files);
                 self.settings.end_transaction(true);
                 Ok(())
@@ -401,18 +480,20 @@ impl Session {
             return;
         };
         let files = work.transaction.abort();
-        for load in &work.loads {
-            let blocks =
-                std::mem::take(&mut *load.blocks.lock().unwrap_or_else(PoisonError::into_inner));
-            if !files.contains(&load.locator) {
-                self.database.give_back_tail(
-                    &work.transaction,
-                    load.relation,
-                    load.locator,
-                    blocks,
-                );
+        let _locks = ReleaseLocks::of(&self.database, &work.transaction);
+        for load in work.loads.values() {
+            if files.contains(&load.locator) {
+                continue;
             }
+            self.database
+                .insert_targets()
+                .give_back(load.locator, load.taken.clone());
+            let extended = std::mem::take(&mut load.used().extended);
+            self.database
+                .add_failed_tails(load.relation, load.locator, extended);
         }
+        // While this transaction's own lock still keeps the tables from being dropped.
+        self.database.give_back_tails(work.transaction.owner());
         self.finish_work(&work, files);
         self.settings.end_transaction(false);
     }
@@ -421,9 +502,33 @@ impl Session {
         if !work.changed_relations.is_empty() {
             self.database.catalog().invalidate(&work.changed_relations);
         }
-        self.database.delete_files(files);
-        self.database.locks().release_all(work.transaction.owner());
-        self.database.retry_deferred_tails(work.transaction.owner());
+        self.database.delete_files(&files);
+    }
+}
+
+/// Lets a transaction's locks go, and what waits for tables to be unused proceed; also if something
+/// before it panics.
+struct ReleaseLocks {
+    database: Arc<Database>,
+    owner: LockOwner,
+}
+
+impl ReleaseLocks {
+    fn of(database: &Arc<Database>, transaction: &Transaction) -> ReleaseLocks {
+        ReleaseLocks {
+            database: Arc::clone(database),
+            owner: transaction.owner(),
+        }
+    }
+}
+
+impl Drop for ReleaseLocks {
+    fn drop(&mut self) {
+        let locks: &LockManager = self.database.locks();
+        locks.release_all(self.owner);
+        if !std::thread::panicking() {
+            self.database.give_back_tails(self.owner);
+        }
     }
 }
 

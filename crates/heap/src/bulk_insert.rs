@@ -1,9 +1,9 @@
-//! Bulk inserts: many tuples onto new pages, which stream to disk as they fill
-//! (`heap_multi_insert` with a bulk-write strategy).
+//! Bulk inserts: many tuples onto pages that this load has to itself, which stream to disk as they
+//! fill (`heap_multi_insert` with a bulk-write strategy).
 //!
-//! A load only ever fills pages that it extended the table by itself. So it never waits for another
-//! inserter's page, and a load that fails can give its pages back: they are the table's tail, or
-//! hold nothing that anybody will ever see.
+//! A load fills the spare pages that it was given ([`SparePages`]), then pages that it extends the
+//! table by. So it never waits for another inserter's page, and a load that fails can give its own
+//! pages back: they are the table's tail, or hold nothing that anybody will ever see.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,10 +18,11 @@ use trunkline_pgformat::{
 };
 
 use crate::HeapError;
+use crate::spare_pages::SparePages;
 use crate::visibility_map::{PageVisibility, VisibilityMap};
 
-/// Pages that the first extension adds; each later one doubles, up to [`MAX_EXTENSION_PAGES`].
-const FIRST_EXTENSION_PAGES: u32 = 8;
+/// The first extension adds one page, each later one twice as many as the one before, up to this: a
+/// load extends by no more than it has used already.
 const MAX_EXTENSION_PAGES: u32 = 128;
 
 /// Page writes that a load keeps in flight.
@@ -88,6 +89,21 @@ pub struct BulkInsertOptions {
     pub frozen: bool,
 }
 
+/// What a load finds on a page that it comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Contents {
+    /// Nothing that has to stay: the page is made anew.
+    Nothing,
+    /// Tuples, perhaps.
+    Tuples,
+}
+
+/// The page that is being filled.
+struct Target {
+    buffer: PinnedBuffer,
+    contents: Contents,
+}
+
 /// A load into one table.
 pub struct BulkInsert {
     pool: Arc<BufferPool>,
@@ -96,9 +112,11 @@ pub struct BulkInsert {
     options: BulkInsertOptions,
     strategy: Strategy,
     write_stream: WriteStream,
+    /// Pages with room that were there before.
+    spare: SparePages,
     /// Extended and not yet filled, in block order.
     fresh: VecDeque<PinnedBuffer>,
-    current: Option<PinnedBuffer>,
+    current: Option<Target>,
     next_extension_pages: u32,
     /// Ranges of blocks that this load added, in order; adjacent ones merged.
     extended: Vec<Range<BlockNumber>>,
@@ -106,11 +124,12 @@ pub struct BulkInsert {
 }
 
 impl BulkInsert {
-    /// A load into the table at `locator`.
+    /// A load into the table at `locator`, of whose pages nobody else uses the `spare` ones.
     pub fn new(
         pool: &Arc<BufferPool>,
         locator: RelFileLocator,
         options: BulkInsertOptions,
+        spare: SparePages,
     ) -> BulkInsert {
         BulkInsert {
             pool: Arc::clone(pool),
@@ -122,9 +141,10 @@ impl BulkInsert {
             options,
             strategy: Strategy::new(pool, StrategyKind::BulkWrite),
             write_stream: WriteStream::new(pool, WRITES_IN_FLIGHT),
+            spare,
             fresh: VecDeque::new(),
             current: None,
-            next_extension_pages: FIRST_EXTENSION_PAGES,
+            next_extension_pages: 1,
             extended: Vec::new(),
             tuples: 0,
         }
@@ -148,15 +168,15 @@ impl BulkInsert {
     pub fn insert(&mut self, batch: &mut TupleBatch, io: &mut IoContext) -> Result<(), HeapError> {
         let mut next = 0;
         while next < batch.len() {
-            let buffer = match self.current.take() {
-                Some(buffer) => buffer,
+            let mut target = match self.current.take() {
+                Some(target) => target,
                 None => self.next_page(io)?,
             };
-            let filled = self.fill(&buffer, batch, &mut next)?;
-            if filled {
-                self.finish_page(buffer, io)?;
+            let is_full = self.fill(&mut target, batch, &mut next, io)?;
+            if is_full {
+                self.write_stream.push(io, target.buffer)?;
             } else {
-                self.current = Some(buffer);
+                self.current = Some(target);
             }
         }
         self.tuples += batch.len() as u64;
@@ -167,59 +187,143 @@ impl BulkInsert {
     /// Puts tuples from `next` on onto the page, until it or the batch is full; whether the page is.
     fn fill(
         &self,
-        buffer: &PinnedBuffer,
+        target: &mut Target,
         batch: &mut TupleBatch,
         next: &mut usize,
+        io: &mut IoContext,
     ) -> Result<bool, HeapError> {
+        let buffer = &target.buffer;
         let block = buffer.block();
-        let xmin_bits = if self.options.frozen {
-            HEAP_XMIN_FROZEN
+        let frozen = self.options.frozen;
+        let xmin_bits = if frozen { HEAP_XMIN_FROZEN } else { 0 };
+        let (mut guard, map_page) = if frozen {
+            // Nobody else sees the table, so that the marks can come before the tuples.
+            let map_page = self.map.pin(block, io)?;
+            (buffer.exclusive(), Some(map_page))
         } else {
-            0
+            self.map.lock_heap_page(buffer, io)?
         };
-        let mut guard = buffer.exclusive();
-        guard.mark_dirty();
         let mut page = PageMut::new(&mut guard);
-        if page.view().is_new() {
+        let is_made = target.contents == Contents::Nothing || page.view().is_new();
+        if is_made {
             page.init(0);
-            page.set_all_visible(self.options.frozen);
         }
-        while *next < batch.len() {
-            let offset = page.view().line_pointer_count() + 1;
+        target.contents = Contents::Tuples;
+        let mut added = 0;
+        let outcome = loop {
+            if *next == batch.len() {
+                break Ok(false);
+            }
             let range = batch.range(*next);
-            let size_bytes = range.len();
-            if size_bytes > MAX_HEAP_TUPLE_SIZE {
-                return Err(HeapError::TooBig {
-                    size_bytes,
-                    limit_bytes: MAX_HEAP_TUPLE_SIZE,
-                });
-            }
-            let tuple = &mut batch.bytes[range];
-            let corrupted = |why: String| HeapError::CorruptedTuple { block, offset, why };
-            HeapTupleMut::new(tuple)
-                .map_err(|error| corrupted(error.to_string()))?
-                .stamp_inserted(
-                    self.options.xid,
-                    self.options.command_id,
-                    ItemPointer::new(block, offset),
-                    xmin_bits,
-                );
-            match page.add_item(tuple) {
-                Some(added) => assert_eq!(added, offset, "a fresh page has no free line pointer"),
-                None if offset == 1 => {
-                    return Err(corrupted("the page takes no tuple at all".to_owned()));
+            match self.add(&mut page, block, &mut batch.bytes[range], xmin_bits) {
+                Ok(true) => {
+                    added += 1;
+                    *next += 1;
                 }
-                None => return Ok(true),
+                Ok(false) => break Ok(true),
+                Err(error) => break Err(error),
             }
-            *next += 1;
+        };
+        if added > 0 {
+            page.set_all_visible(frozen);
         }
-        Ok(false)
+        if is_made || added > 0 {
+            guard.mark_dirty();
+        }
+        if added > 0
+            && let Some(map_page) = map_page
+        {
+            if frozen {
+                let visibility = PageVisibility {
+                    all_visible: true,
+                    all_frozen: true,
+                };
+                map_page.set(block, visibility);
+            } else {
+                map_page.clear(block);
+            }
+        }
+        outcome
     }
 
-    fn next_page(&mut self, io: &mut IoContext) -> Result<PinnedBuffer, HeapError> {
-        if let Some(buffer) = self.fresh.pop_front() {
-            return Ok(buffer);
+    /// Stamps a tuple and puts it onto the page; whether there was room.
+    #[inline]
+    fn add(
+        &self,
+        page: &mut PageMut<'_>,
+        block: BlockNumber,
+        tuple: &mut [u8],
+        xmin_bits: u16,
+    ) -> Result<bool, HeapError> {
+        let offset = page.view().line_pointer_count() + 1;
+        let corrupted = |why: String| HeapError::CorruptedTuple { block, offset, why };
+        if tuple.len() > MAX_HEAP_TUPLE_SIZE {
+            return Err(HeapError::TooBig {
+                size_bytes: tuple.len(),
+                limit_bytes: MAX_HEAP_TUPLE_SIZE,
+            });
         }
+        HeapTupleMut::new(tuple)
+            .map_err(|error| corrupted(error.to_string()))?
+            .stamp_inserted(
+                self.options.xid,
+                self.options.command_id,
+                ItemPointer::new(block, offset),
+                xmin_bits,
+            );
+        match page.add_item(tuple) {
+            Some(added) if added == offset => Ok(true),
+            Some(reused) => {
+                // An unused line pointer in the middle.
+                if let Some(item) = page.item_mut(reused)
+                    && let Ok(mut stored) = HeapTupleMut::new(item)
+                {
+                    stored.set_ctid(ItemPointer::new(block, reused));
+                }
+                Ok(true)
+            }
+            None if page.view().is_empty() => {
+                Err(corrupted("the page takes no tuple at all".to_owned()))
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn next_page(&mut self, io: &mut IoContext) -> Result<Target, HeapError> {
+        // A frozen load goes only onto pages that hold nothing else: all of them are marked.
+        let partial = if self.options.frozen {
+            None
+        } else {
+            self.spare.pop_partial()
+        };
+        if let Some(block) = partial {
+            return self.spare_page(block, Contents::Tuples, io);
+        }
+        loop {
+            if let Some(buffer) = self.fresh.pop_front() {
+                let contents = Contents::Nothing;
+                return Ok(Target { buffer, contents });
+            }
+            if let Some(block) = self.spare.pop_empty() {
+                return self.spare_page(block, Contents::Nothing, io);
+            }
+            self.extend(io)?;
+        }
+    }
+
+    fn spare_page(
+        &mut self,
+        block: BlockNumber,
+        contents: Contents,
+        io: &mut IoContext,
+    ) -> Result<Target, HeapError> {
+        let buffer = self
+            .pool
+            .read(io, self.fork, block, Some(&mut self.strategy))?;
+        Ok(Target { buffer, contents })
+    }
+
+    fn extend(&mut self, io: &mut IoContext) -> Result<(), HeapError> {
         let count = self.next_extension_pages;
         self.next_extension_pages = (count * 2).min(MAX_EXTENSION_PAGES);
         self.fresh = self
@@ -233,39 +337,40 @@ impl BulkInsert {
                 _ => self.extended.push(block..block + 1),
             }
         }
-        // An extension gives at least one buffer or fails.
-        match self.fresh.pop_front() {
-            Some(buffer) => Ok(buffer),
-            None => self.next_page(io),
-        }
-    }
-
-    /// The page is full: mark what a frozen load may mark, and let it stream to disk.
-    fn finish_page(&mut self, buffer: PinnedBuffer, io: &mut IoContext) -> Result<(), HeapError> {
-        if self.options.frozen {
-            let visibility = PageVisibility {
-                all_visible: true,
-                all_frozen: true,
-            };
-            self.map.set(buffer.block(), visibility, io)?;
-        }
-        self.write_stream.push(io, buffer)?;
         Ok(())
     }
 
-    /// Ends the load: the last page is finished, and every write has completed. The result is the
-    /// first of the blocks at the end that were extended in vain, if there are any; they hold
-    /// nothing, and may be truncated away by who has the table to itself.
+    /// Ends the load: the writes of its full pages have completed; the page with room that it ends on
+    /// stays in the pool for the next load. The result is the first of the blocks at the end that were
+    /// extended in vain, if there are any; they hold nothing, and may be truncated away by who has the
+    /// table to itself ([`BulkInsert::forget_from`]).
     ///
     /// # Errors
     /// A write failed.
     pub fn finish(&mut self, io: &mut IoContext) -> Result<Option<BlockNumber>, HeapError> {
-        if let Some(buffer) = self.current.take() {
-            self.finish_page(buffer, io)?;
+        if let Some(target) = self.current.take() {
+            self.spare.push_partial(target.buffer.block());
         }
         let unused = self.fresh.front().map(PinnedBuffer::block);
-        self.fresh.clear();
+        for buffer in self.fresh.drain(..) {
+            self.spare.push_empty(buffer.block());
+        }
         self.write_stream.finish(io)?;
         Ok(unused)
+    }
+
+    /// The table's blocks from `first` on, which this load extended in vain, are gone.
+    pub fn forget_from(&mut self, first: BlockNumber) {
+        self.spare.forget_from(first);
+        for range in &mut self.extended {
+            range.end = range.end.min(first);
+        }
+        self.extended.retain(|range| !range.is_empty());
+    }
+
+    /// Pages with room, after [`BulkInsert::finish`]: for the next load of this transaction, or for
+    /// anybody's once it has committed.
+    pub fn take_spare(&mut self) -> SparePages {
+        std::mem::take(&mut self.spare)
     }
 }

@@ -9,7 +9,8 @@
 //! | [`visibility`] | whether a snapshot sees a tuple (`HeapTupleSatisfiesMVCC`) |
 //! | [`scan`] | pages ahead of their use, in ranges that several scans can share |
 //! | [`page_hints`] | what a scan leaves behind for the next: hint bits, all-visible marks |
-//! | [`bulk_insert`] | many tuples onto new pages, which stream to disk as they fill |
+//! | [`bulk_insert`] | many tuples onto pages of their own, which stream to disk as they fill |
+//! | [`spare_pages`] | pages with room, in memory |
 //! | [`modify`] | single inserts, deletes and updates, for the catalogs |
 //! | [`visibility_map`] | the fork of all-visible and all-frozen bits |
 //!
@@ -20,14 +21,16 @@
 //!
 //! # Locks
 //!
-//! At most one heap page and one visibility-map page are locked at a time, the heap page first. A
-//! scan reads a page under its share lock and never holds it while it waits for anything.
+//! At most one heap page and one visibility-map page are locked at a time, the heap page first. Under
+//! a heap page's lock nothing is read, extended or waited for but the map page's lock; the map's page
+//! is pinned before. The lock of [`InsertTargets`] is a leaf.
 
 mod bulk_insert;
 mod error;
 mod modify;
 mod page_hints;
 mod scan;
+mod spare_pages;
 mod visibility;
 mod visibility_map;
 
@@ -35,5 +38,6 @@ pub use bulk_insert::{BulkInsert, BulkInsertOptions, TupleBatch};
 pub use error::HeapError;
 pub use modify::HeapWriter;
 pub use scan::{HeapPage, HeapScan, ScanBlocks};
+pub use spare_pages::{InsertTargets, SparePages};
 pub use visibility::tuple_is_visible;
-pub use visibility_map::VisibilityMap;
+pub use visibility_map::{PageVisibility, VisibilityMap};

@@ -107,39 +107,38 @@ impl<'a> HeapWriter<'a> {
         io: &mut IoContext,
     ) -> Result<Option<ItemPointer>, HeapError> {
         let block = buffer.block();
-        let mut guard = buffer.exclusive();
+        let mut stamped = HeapTupleMut::new(tuple).map_err(|error| HeapError::CorruptedTuple {
+            block,
+            offset: 0,
+            why: error.to_string(),
+        })?;
+        stamped.stamp_inserted(self.xid, self.command_id, ItemPointer::INVALID, xmin_bits);
+        let (mut guard, map_page) = self.map.lock_heap_page(buffer, io)?;
         let mut page = PageMut::new(&mut guard);
-        if page.view().is_new() {
+        let is_new = page.view().is_new();
+        if is_new {
             page.init(0);
         }
-        if page.view().heap_free_space() < tuple.len() {
-            return Ok(None);
-        }
-        let was_all_visible = page.view().is_all_visible();
-        HeapTupleMut::new(tuple)
-            .map_err(|error| HeapError::CorruptedTuple {
-                block,
-                offset: 0,
-                why: error.to_string(),
-            })?
-            .stamp_inserted(self.xid, self.command_id, ItemPointer::INVALID, xmin_bits);
-        let Some(offset) = page.add_item(tuple) else {
-            return Ok(None);
-        };
-        let place = ItemPointer::new(block, offset);
-        if let Some(item) = page.item_mut(offset)
+        let added = page.add_item(tuple);
+        if let Some(offset) = added
+            && let Some(item) = page.item_mut(offset)
             && let Ok(mut stored) = HeapTupleMut::new(item)
         {
-            stored.set_ctid(place);
+            stored.set_ctid(ItemPointer::new(block, offset));
         }
-        if was_all_visible && xmin_bits == 0 {
+        if added.is_some() && xmin_bits == 0 {
             page.set_all_visible(false);
         }
-        guard.mark_dirty();
-        if was_all_visible && xmin_bits == 0 {
-            self.map.clear(block, io)?;
+        if is_new || added.is_some() {
+            guard.mark_dirty();
         }
-        Ok(Some(place))
+        if added.is_some()
+            && xmin_bits == 0
+            && let Some(map_page) = map_page
+        {
+            map_page.clear(block);
+        }
+        Ok(added.map(|offset| ItemPointer::new(block, offset)))
     }
 
     /// Deletes the tuple at `place`.
@@ -208,8 +207,7 @@ impl<'a> HeapWriter<'a> {
         io: &mut IoContext,
     ) -> Result<(), HeapError> {
         let buffer = self.pool.read(io, self.fork, place.block, None)?;
-        let mut guard = buffer.exclusive();
-        let was_all_visible = guard.page().is_all_visible();
+        let (mut guard, map_page) = self.map.lock_heap_page(&buffer, io)?;
         {
             let mut page = PageMut::new(&mut guard);
             let item = page.item_mut(place.offset).ok_or_else(|| no_tuple(place))?;
@@ -221,11 +219,15 @@ impl<'a> HeapWriter<'a> {
             tuple.set_command_id(self.command_id);
             tuple.set_ctid(successor.unwrap_or(place));
             page.set_all_visible(false);
-            page.set_prune_xid(self.xid);
+            // The oldest one counts (`PageSetPrunable`).
+            let prunable = page.view().prune_xid();
+            if !prunable.is_valid() || self.xid.precedes(prunable) {
+                page.set_prune_xid(self.xid);
+            }
         }
         guard.mark_dirty();
-        if was_all_visible {
-            self.map.clear(place.block, io)?;
+        if let Some(map_page) = map_page {
+            map_page.clear(place.block);
         }
         Ok(())
     }

@@ -4,21 +4,29 @@
 //!
 //! PostgreSQL sets hint bits beside readers. Here they are set under the exclusive content lock,
 //! taken only if it is free: a reader never sees a byte change under it, and nobody waits for a
-//! hint.
+//! hint. Nor does a scan fail for want of one: if the map cannot be had, pages are not marked.
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::PinnedBuffer;
+use trunkline_buffer::{ExclusiveGuard, PinnedBuffer};
 use trunkline_pgformat::heap_tuple::{
     HEAP_XMAX_COMMITTED, HEAP_XMAX_INVALID, HEAP_XMAX_IS_MULTI, HEAP_XMIN_COMMITTED,
     HEAP_XMIN_INVALID, xmax_is_locked_only, xmin_is_frozen,
 };
-use trunkline_pgformat::{HeapTupleMut, HeapTupleRef, PageMut};
+use trunkline_pgformat::line_pointer::LinePointerState;
+use trunkline_pgformat::{BlockNumber, HeapTupleMut, HeapTupleRef, PageMut};
 use trunkline_txn::{TxnError, Visibility, XidFate};
 
 use crate::HeapError;
-use crate::visibility_map::{PageVisibility, VisibilityMap};
+use crate::visibility_map::{MapPage, PageVisibility, VisibilityMap};
 
-pub(crate) struct PageHints;
+/// Leaves hints on the pages of one scan.
+pub(crate) struct PageHints {
+    map: VisibilityMap,
+    /// The map's page that was used last.
+    map_page: Option<MapPage>,
+    /// The map could not be read or made longer: it is left alone.
+    is_map_unusable: bool,
+}
 
 /// What can be said about one tuple.
 struct TupleHints {
@@ -28,67 +36,129 @@ struct TupleHints {
 }
 
 impl PageHints {
+    pub(crate) fn new(map: VisibilityMap) -> PageHints {
+        PageHints {
+            map,
+            map_page: None,
+            is_map_unusable: false,
+        }
+    }
+
     /// Sets what can be set, if the page's lock is free.
     pub(crate) fn leave(
+        &mut self,
         buffer: &PinnedBuffer,
         visibility: &mut Visibility<'_>,
-        map: &VisibilityMap,
         io: &mut IoContext,
     ) -> Result<(), HeapError> {
+        let block = buffer.block();
         let Some(mut guard) = buffer.try_exclusive() else {
             return Ok(());
         };
         visibility.advance_horizon();
-        let count = guard.page().line_pointer_count();
-        let (mut all_visible, mut all_frozen, mut changed) = (true, true, false);
-        for offset in 1..=count {
-            let pointer = guard.page().line_pointer(offset);
-            if !pointer.is_some_and(|pointer| pointer.is_normal()) {
-                // A dead pointer's row is gone for everybody; PostgreSQL leaves such pages to VACUUM.
-                all_visible &=
-                    pointer.is_none_or(|pointer| !pointer.has_storage() && pointer.word() == 0);
-                continue;
-            }
-            let Some(tuple) = guard
-                .page()
-                .item(offset)
-                .and_then(|item| HeapTupleRef::new(item).ok())
-            else {
-                return Ok(());
+        let mut found = set_tuple_hints(&mut guard, visibility)?;
+        if found.all_visible && !self.has_map_page(block) {
+            // No I/O under the lock. What may have changed on the page meanwhile is looked at anew.
+            drop(guard);
+            self.pin_map_page(block, io);
+            guard = match buffer.try_exclusive() {
+                Some(guard) => guard,
+                None => return Ok(()),
             };
-            let hints = tuple_hints(tuple, visibility)?;
-            all_visible &= hints.visible_to_all;
-            all_frozen &= hints.frozen;
-            if hints.infomask_bits & !tuple.infomask() != 0 {
-                let mut page = PageMut::new(&mut guard);
-                if let Some(item) = page.item_mut(offset)
-                    && let Ok(mut tuple) = HeapTupleMut::new(item)
-                {
-                    tuple.set_infomask_bits(hints.infomask_bits, 0);
-                    changed = true;
-                }
-            }
+            found = set_tuple_hints(&mut guard, visibility)?;
         }
-        let mark = all_visible && count > 0 && !guard.page().is_all_visible();
-        if mark {
+        if found.all_visible
+            && !guard.page().is_all_visible()
+            && let Some(map_page) = self.map_page.as_ref().filter(|page| page.covers(block))
+        {
             PageMut::new(&mut guard).set_all_visible(true);
-        }
-        if changed || mark {
             guard.mark_dirty();
-        }
-        if mark {
-            // The map may be behind the page, never ahead of it.
-            map.set(
-                buffer.block(),
-                PageVisibility {
-                    all_visible: true,
-                    all_frozen,
-                },
-                io,
-            )?;
+            map_page.set(block, found);
         }
         Ok(())
     }
+
+    fn has_map_page(&self, block: BlockNumber) -> bool {
+        self.is_map_unusable
+            || self
+                .map_page
+                .as_ref()
+                .is_some_and(|page| page.covers(block))
+    }
+
+    fn pin_map_page(&mut self, block: BlockNumber, io: &mut IoContext) {
+        self.map_page = match self.map.pin(block, io) {
+            Ok(page) => Some(page),
+            Err(error) => {
+                tracing::warn!("pages are not marked all-visible: {error}");
+                self.is_map_unusable = true;
+                None
+            }
+        };
+    }
+}
+
+/// Sets the hint bits of the page's tuples, and says what all of them have in common. A page without
+/// tuples is not all-visible: nothing is gained by marking it.
+fn set_tuple_hints(
+    guard: &mut ExclusiveGuard<'_>,
+    visibility: &mut Visibility<'_>,
+) -> Result<PageVisibility, HeapError> {
+    let mut changed = false;
+    let found = hint_tuples(guard, visibility, &mut changed);
+    if changed {
+        guard.mark_dirty();
+    }
+    found
+}
+
+fn hint_tuples(
+    guard: &mut ExclusiveGuard<'_>,
+    visibility: &mut Visibility<'_>,
+    changed: &mut bool,
+) -> Result<PageVisibility, HeapError> {
+    let count = guard.page().line_pointer_count();
+    let (mut all_visible, mut all_frozen, mut has_tuples) = (true, true, false);
+    for offset in 1..=count {
+        let Some(pointer) = guard.page().line_pointer(offset) else {
+            continue;
+        };
+        match pointer.state() {
+            LinePointerState::Normal => {}
+            // Neither has a row; what a redirection leads to is a line pointer of its own.
+            LinePointerState::Unused | LinePointerState::Redirect => continue,
+            // An index may still lead here: for VACUUM to clear first.
+            LinePointerState::Dead => {
+                all_visible = false;
+                continue;
+            }
+        }
+        let Some(tuple) = guard
+            .page()
+            .item_at(pointer)
+            .and_then(|item| HeapTupleRef::new(item).ok())
+        else {
+            // Damaged: the scan has told, or will.
+            return Ok(PageVisibility::default());
+        };
+        let infomask = tuple.infomask();
+        let hints = tuple_hints(tuple, visibility)?;
+        has_tuples = true;
+        all_visible &= hints.visible_to_all;
+        all_frozen &= hints.frozen;
+        if hints.infomask_bits & !infomask != 0
+            && let Some(item) = PageMut::new(guard).item_mut(offset)
+            && let Ok(mut tuple) = HeapTupleMut::new(item)
+        {
+            tuple.set_infomask_bits(hints.infomask_bits, 0);
+            *changed = true;
+        }
+    }
+    let all_visible = all_visible && has_tuples;
+    Ok(PageVisibility {
+        all_visible,
+        all_frozen: all_visible && all_frozen,
+    })
 }
 
 fn tuple_hints(

@@ -75,7 +75,7 @@ impl Iterator for BlockWalk {
 /// A sequential scan of a table, or one of several that share its blocks.
 pub struct HeapScan {
     stream: ReadStream<Box<dyn FnMut() -> Option<BlockNumber> + Send>>,
-    map: VisibilityMap,
+    hints: PageHints,
 }
 
 impl HeapScan {
@@ -112,7 +112,7 @@ impl HeapScan {
                 limits,
                 next_block,
             ),
-            map: VisibilityMap::new(pool, locator),
+            hints: PageHints::new(VisibilityMap::new(pool, locator)),
         }
     }
 
@@ -128,14 +128,14 @@ impl HeapScan {
     /// way. Call it once the page's tuples are read.
     ///
     /// # Errors
-    /// A transaction's status, or the visibility map, cannot be read.
+    /// A transaction's status cannot be read.
     pub fn leave_hints(
         &mut self,
         page: &HeapPage,
         visibility: &mut Visibility<'_>,
         io: &mut IoContext,
     ) -> Result<(), HeapError> {
-        PageHints::leave(&page.buffer, visibility, &self.map, io)
+        self.hints.leave(&page.buffer, visibility, io)
     }
 }
 

@@ -1,10 +1,15 @@
 //! The visibility map fork: two bits a heap page, all-visible and all-frozen
 //! (`access/heap/visibilitymap.c`).
+//!
+//! A bit is set and cleared under the heap page's exclusive lock, together with the page's
+//! PD_ALL_VISIBLE, so the map is never ahead of the page. The map's own page is pinned *before* that
+//! lock is taken: nothing is read or extended under it, and nothing can fail between the change of
+//! the page and that of the map.
 
 use std::sync::Arc;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{BufferPool, PinnedBuffer, RelFork};
+use trunkline_buffer::{BufferPool, ExclusiveGuard, PinnedBuffer, RelFork};
 use trunkline_pgformat::{BlockNumber, ForkNumber, PageMut, RelFileLocator, visibility_map};
 
 use crate::HeapError;
@@ -54,49 +59,49 @@ impl VisibilityMap {
         })
     }
 
-    /// Sets the bits of heap page `block`. The caller holds the heap page's exclusive lock, and has
-    /// set PD_ALL_VISIBLE on it.
+    /// Pins the map's page for heap page `block`, after extending the fork up to it if need be. The
+    /// caller holds no content lock.
     ///
     /// # Errors
     /// The map cannot be read or extended.
-    pub fn set(
-        &self,
-        block: BlockNumber,
-        visibility: PageVisibility,
-        io: &mut IoContext,
-    ) -> Result<(), HeapError> {
-        let bits = if visibility.all_visible {
-            visibility_map::VISIBILITYMAP_ALL_VISIBLE
-        } else {
-            0
-        } | if visibility.all_frozen {
-            visibility_map::VISIBILITYMAP_ALL_FROZEN
-        } else {
-            0
-        };
-        let buffer = self.page(visibility_map::map_block(block), io)?;
-        let mut guard = buffer.exclusive();
-        if visibility_map::set(&mut guard, block, bits) {
-            guard.mark_dirty();
+    pub(crate) fn pin(&self, block: BlockNumber, io: &mut IoContext) -> Result<MapPage, HeapError> {
+        let map_block = visibility_map::map_block(block);
+        loop {
+            let blocks = self.blocks()?;
+            if map_block < blocks {
+                break;
+            }
+            self.pool
+                .smgr()
+                .create(self.fork.rel, self.fork.fork, true)?;
+            // Of two threads that come here at once, the later one's page is one too many: it stays
+            // empty until the table is larger.
+            self.pool
+                .extend(io, self.fork, map_block + 1 - blocks, None)?;
         }
-        Ok(())
+        let buffer = self.pool.read(io, self.fork, map_block, None)?;
+        Ok(MapPage { buffer })
     }
 
-    /// Clears the bits of heap page `block`, before a tuple on it changes.
+    /// Locks a heap page to change it. If it is marked all-visible, the map's page is pinned and comes
+    /// with it: the mark is to be cleared in both.
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn clear(&self, block: BlockNumber, io: &mut IoContext) -> Result<(), HeapError> {
-        let map_block = visibility_map::map_block(block);
-        if map_block >= self.blocks()? {
-            return Ok(());
+    pub(crate) fn lock_heap_page<'a>(
+        &self,
+        heap_page: &'a PinnedBuffer,
+        io: &mut IoContext,
+    ) -> Result<(ExclusiveGuard<'a>, Option<MapPage>), HeapError> {
+        let mut map_page = None;
+        loop {
+            let guard = heap_page.exclusive();
+            if map_page.is_some() || !guard.page().is_all_visible() {
+                return Ok((guard, map_page));
+            }
+            drop(guard);
+            map_page = Some(self.pin(heap_page.block(), io)?);
         }
-        let buffer = self.pool.read(io, self.fork, map_block, None)?;
-        let mut guard = buffer.exclusive();
-        if visibility_map::clear(&mut guard, block, visibility_map::VISIBILITYMAP_VALID_BITS) {
-            guard.mark_dirty();
-        }
-        Ok(())
     }
 
     /// Pages of the map; none before the fork is made.
@@ -106,37 +111,46 @@ impl VisibilityMap {
         }
         Ok(self.pool.nblocks(self.fork)?)
     }
+}
 
-    /// The map's page `map_block`, after extending the fork up to it.
-    fn page(&self, map_block: BlockNumber, io: &mut IoContext) -> Result<PinnedBuffer, HeapError> {
-        loop {
-            let blocks = self.blocks()?;
-            if map_block < blocks {
-                break;
-            }
-            self.pool
-                .smgr()
-                .create(self.fork.rel, self.fork.fork, true)?;
-            for buffer in self
-                .pool
-                .extend(io, self.fork, map_block + 1 - blocks, None)?
-            {
-                let mut guard = buffer.exclusive();
-                if guard.page().is_new() {
-                    PageMut::new(&mut guard).init(0);
-                    guard.mark_dirty();
-                }
-            }
+/// A pinned page of a table's visibility map.
+pub(crate) struct MapPage {
+    buffer: PinnedBuffer,
+}
+
+impl MapPage {
+    /// Whether it has the bits of heap page `block`.
+    pub(crate) fn covers(&self, block: BlockNumber) -> bool {
+        self.buffer.block() == visibility_map::map_block(block)
+    }
+
+    /// Sets bits of the heap page, which the caller has locked exclusively and marked all-visible.
+    pub(crate) fn set(&self, block: BlockNumber, visibility: PageVisibility) {
+        let mut bits = 0;
+        if visibility.all_visible {
+            bits |= visibility_map::VISIBILITYMAP_ALL_VISIBLE;
         }
-        let buffer = self.pool.read(io, self.fork, map_block, None)?;
-        {
-            // Another thread may have extended the fork and not yet come to this page.
-            let mut guard = buffer.exclusive();
-            if guard.page().is_new() {
-                PageMut::new(&mut guard).init(0);
-                guard.mark_dirty();
-            }
+        if visibility.all_frozen {
+            bits |= visibility_map::VISIBILITYMAP_ALL_FROZEN;
         }
-        Ok(buffer)
+        self.change(|page| visibility_map::set(page, block, bits));
+    }
+
+    /// Clears the bits of the heap page, which the caller has locked exclusively.
+    pub(crate) fn clear(&self, block: BlockNumber) {
+        let bits = visibility_map::VISIBILITYMAP_VALID_BITS;
+        self.change(|page| visibility_map::clear(page, block, bits));
+    }
+
+    /// Changes the page; it is dirty afterwards if `change` says that it changed something.
+    fn change(&self, change: impl FnOnce(&mut trunkline_pgformat::PageBytes) -> bool) {
+        let mut guard = self.buffer.exclusive();
+        let is_new = guard.page().is_new();
+        if is_new {
+            PageMut::new(&mut guard).init(0);
+        }
+        if change(&mut guard) || is_new {
+            guard.mark_dirty();
+        }
     }
 }

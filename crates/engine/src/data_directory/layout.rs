@@ -9,6 +9,7 @@ use trunkline_pgformat::slru::INITIAL_FILES;
 use trunkline_pgformat::version_file;
 use trunkline_pgformat::{BLCKSZ, Oid};
 
+use super::lock_file::LOCK_FILE;
 use super::{DataDirectoryError, Found};
 
 /// The one database: `postgres`.
@@ -17,6 +18,9 @@ pub const DATABASE_OID: Oid = Oid(5);
 /// Names the file that tells our data directories from PostgreSQL's, whose catalogs hold what we
 /// cannot read yet.
 const MARKER: &str = "trunkline.version";
+
+/// There while a directory is being initialised, and after that was cut short.
+const UNFINISHED: &str = "trunkline.unfinished";
 
 const DIRECTORIES: &[&str] = &[
     "base",
@@ -86,10 +90,14 @@ pub fn inspect(
         .exists(&version_path)
         .map_err(failed(&version_path))?
     {
-        let entries = storage.list(path).map_err(failed(path))?;
-        // What a failed initialisation left behind has no PG_VERSION, which is written last.
+        let mut entries = storage.list(path).map_err(failed(path))?;
+        entries.retain(|entry| entry.name != LOCK_FILE);
         return if entries.is_empty() {
             Ok(Found::Vacant)
+        } else if entries.iter().any(|entry| entry.name == UNFINISHED) {
+            Err(not_a_data_directory(
+                "its initialisation is going on or was cut short; if it was, remove the directory",
+            ))
         } else {
             Err(not_a_data_directory(
                 "it is not empty, and has no file PG_VERSION",
@@ -110,15 +118,11 @@ pub fn inspect(
     Ok(Found::DataDirectory)
 }
 
-/// Makes the directories and the files that are no relations; `path` must be vacant.
+/// Makes the directory `path` itself, with those above it, if it is missing.
 ///
 /// # Errors
-/// Something cannot be made.
-pub fn create_layout(
-    storage: &Arc<dyn Storage>,
-    path: &Path,
-    io: &mut IoContext,
-) -> Result<(), DataDirectoryError> {
+/// A directory cannot be made.
+pub fn create_root(storage: &dyn Storage, path: &Path) -> Result<(), DataDirectoryError> {
     let mut missing = Vec::new();
     let mut ancestor = Some(path);
     while let Some(directory) = ancestor.filter(|directory| !directory.as_os_str().is_empty()) {
@@ -129,8 +133,27 @@ pub fn create_layout(
         ancestor = directory.parent();
     }
     for directory in missing.into_iter().rev() {
-        storage.create_dir(directory).map_err(failed(directory))?;
+        match storage.create_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(directory)(error));
+            }
+            _ => {}
+        }
     }
+    Ok(())
+}
+
+/// Makes the directories in `path`, which is vacant, and the files that are no relations.
+///
+/// # Errors
+/// Something cannot be made.
+pub fn create_layout(
+    storage: &Arc<dyn Storage>,
+    path: &Path,
+    io: &mut IoContext,
+) -> Result<(), DataDirectoryError> {
+    let unfinished = path.join(UNFINISHED);
+    write_file_durably(storage.as_ref(), io, &unfinished, b"").map_err(failed(&unfinished))?;
     for name in DIRECTORIES {
         let directory = path.join(name);
         storage.create_dir(&directory).map_err(failed(&directory))?;
@@ -166,5 +189,28 @@ pub fn complete_layout(
     let version_path = path.join("PG_VERSION");
     write_file_durably(storage, io, &version_path, &version_file::encode())
         .map_err(failed(&version_path))?;
+    let unfinished = path.join(UNFINISHED);
+    storage.unlink(&unfinished).map_err(failed(&unfinished))?;
     storage.sync_dir(path).map_err(failed(path))
+}
+
+/// Removes everything in `path` but the lock file: an initialisation that failed leaves the directory
+/// as vacant as it found it.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn remove_layout(storage: &dyn Storage, path: &Path) -> Result<(), DataDirectoryError> {
+    fn remove(storage: &dyn Storage, directory: &Path) -> io::Result<()> {
+        for entry in storage.list(directory)? {
+            let path = directory.join(&entry.name);
+            if entry.kind == FileKind::Directory {
+                remove(storage, &path)?;
+                storage.remove_dir(&path)?;
+            } else if entry.name != LOCK_FILE {
+                storage.unlink(&path)?;
+            }
+        }
+        Ok(())
+    }
+    remove(storage, path).map_err(failed(path))
 }

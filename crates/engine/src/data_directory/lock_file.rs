@@ -5,10 +5,14 @@
 //! behind.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::DataDirectoryError;
+
+/// Its name in the data directory.
+pub(super) const LOCK_FILE: &str = "postmaster.pid";
 
 /// Holds the data directory; dropping it gives the directory back.
 #[derive(Debug)]
@@ -23,7 +27,23 @@ impl LockFile {
     /// # Errors
     /// [`DataDirectoryError::InUse`] when another process, ours or PostgreSQL's, has it open.
     pub fn acquire(data_dir: &Path) -> Result<LockFile, DataDirectoryError> {
-        let path = data_dir.join("postmaster.pid");
+        // More rounds than there can be processes ending at the same moment.
+        const ROUNDS_MAX: usize = 100;
+        for _ in 0..ROUNDS_MAX {
+            if let Some(lock) = LockFile::try_acquire(data_dir)? {
+                return Ok(lock);
+            }
+        }
+        Err(DataDirectoryError::InUse {
+            data_dir: data_dir.to_owned(),
+            owner: None,
+        })
+    }
+
+    /// `None` if the file was removed by its last holder between its opening and its locking: the
+    /// lock on it keeps nobody out then.
+    fn try_acquire(data_dir: &Path) -> Result<Option<LockFile>, DataDirectoryError> {
+        let path = data_dir.join(LOCK_FILE);
         let unusable = |source| DataDirectoryError::File {
             path: path.clone(),
             source,
@@ -50,13 +70,20 @@ impl LockFile {
             Err(TryLockError::WouldBlock) => return Err(in_use()),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
+        let locked = file.metadata().map_err(unusable)?;
+        match std::fs::metadata(&path) {
+            Ok(named) if named.ino() == locked.ino() && named.dev() == locked.dev() => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(error)),
+        }
         // PostgreSQL itself holds no lock, only its process id here.
         if owner.is_some_and(is_running_postgres) {
             return Err(in_use());
         }
         let lock = LockFile { file, path };
         lock.write(0)?;
-        Ok(lock)
+        Ok(Some(lock))
     }
 
     /// Writes the process id, directory, start time and, once known, the port.

@@ -13,13 +13,15 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use control::ControlFileStore;
-pub use layout::{DATABASE_OID, complete_layout, create_layout, inspect};
+pub use layout::{
+    DATABASE_OID, complete_layout, create_layout, create_root, inspect, remove_layout,
+};
 pub use lock_file::LockFile;
 
 /// What is at a path that should be a data directory.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Found {
-    /// Nothing, or an empty directory: `init` may use it.
+    /// Nothing, or a directory with nothing but a lock file: `init` may use it.
     Vacant,
     /// A data directory of ours or of PostgreSQL 18.
     DataDirectory,

@@ -146,6 +146,23 @@ impl SessionSettings {
         Ok(())
     }
 
+    /// The value that RESET would give `name`, as SET takes it.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn reset_value(&self, name: &str) -> Result<String, SettingError> {
+        let key = Self::key(name)?;
+        let value = match &key {
+            Key::Defined(index) => Some(
+                self.at_start
+                    .get(&key)
+                    .unwrap_or_else(|| self.server.get(*index)),
+            ),
+            Key::Custom(_) => self.at_start.get(&key),
+        };
+        Ok(value.map(SettingValue::plain).unwrap_or_default())
+    }
+
     /// `RESET ALL`.
     pub fn reset_all(&mut self, in_transaction: bool) {
         let keys: Vec<Key> = self.own.keys().cloned().collect();
