@@ -1,6 +1,8 @@
 //! Replays the corpus of `tests/slt` against the query layer: results, column names and types,
 //! SQLSTATEs and messages are those that PostgreSQL 18 gave to `tests/slt/expect.py`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -278,7 +278,7 @@ fn fields_of(bound: &Bound) -> Vec<Field> {
         .map(|column| Field {
             name: column.name.clone(),
             ty: column.ty,
-            type_len: column.ty.len(),
+            type_len: column.ty.type_len(),
             table_oid: column.origin.0,
             column_number: column.origin.1,
         })
@@ -553,7 +553,9 @@ impl Batch {
     pub fn column(&self, index: usize) -> Result<ColumnReader<'_>, QueryError> {
         match (self.fields.get(index), self.batch.columns().get(index)) {
             (Some(field), Some(column)) => ColumnReader::new(field.ty, column),
-            _ => Err(QueryError::internal(format!("a result has no column {index}"))),
+            _ => Err(QueryError::internal(format!(
+                "a result has no column {index}"
+            ))),
         }
     }
 

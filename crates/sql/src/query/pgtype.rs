@@ -38,7 +38,7 @@ impl PgType {
     }
 
     /// `pg_type.typlen`.
-    pub fn len(self) -> i16 {
+    pub fn type_len(self) -> i16 {
         type_info(self.oid).map_or(-1, |info| info.len)
     }
 }

@@ -101,21 +101,17 @@ pub(crate) fn series_element(
 }
 
 /// The relation of a series.
-pub(crate) struct SeriesTable;
-
-impl SeriesTable {
-    pub(crate) fn new(element: PgType, series: Series) -> RelationTable {
-        RelationTable::new(Relation {
-            oid: Oid::INVALID,
+pub(crate) fn series_table(element: PgType, series: Series) -> RelationTable {
+    RelationTable::new(Relation {
+        oid: Oid::INVALID,
+        name: "generate_series".to_owned(),
+        columns: vec![RelationColumn {
             name: "generate_series".to_owned(),
-            columns: vec![RelationColumn {
-                name: "generate_series".to_owned(),
-                ty: element,
-                number: 1,
-            }],
-            source: Arc::new(SeriesSource { element, series }),
-        })
-    }
+            ty: element,
+            number: 1,
+        }],
+        source: Arc::new(SeriesSource { element, series }),
+    })
 }
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::{
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::pgtype::{CoercionContext, PgType, arrow_type};
 use crate::query::scan::RelationTable;
-use crate::query::series::{SeriesTable, series_element};
+use crate::query::series::{series_element, series_table};
 
 /// A plan and what it makes visible.
 pub(crate) struct Source {
@@ -67,7 +67,7 @@ fn rename(scope: &mut Scope, alias: &TableAlias) -> Result<(), QueryError> {
 
 impl Analyzer<'_> {
     /// A whole FROM clause; without items, one row of no columns.
-    pub(crate) fn from_clause(
+    pub(crate) fn bind_from(
         &mut self,
         items: &[TableWithJoins],
         parent: Option<&Level<'_>>,
@@ -421,7 +421,7 @@ impl Analyzer<'_> {
         }
         let series = series_element(element, bounds)?;
         let qualifier = self.unique_name(visible);
-        let table = SeriesTable::new(element, series);
+        let table = series_table(element, series);
         let source = Arc::new(DefaultTableSource::new(Arc::new(table)));
         let plan = LogicalPlanBuilder::scan(TableReference::bare(qualifier.clone()), source, None)?
             .build()?;

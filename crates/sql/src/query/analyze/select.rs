@@ -238,7 +238,7 @@ impl Analyzer<'_> {
         assigned: Option<&[PgType]>,
     ) -> Result<Bound, QueryError> {
         refuse_foreign_clauses(select)?;
-        let source = self.from_clause(&select.from, parent)?;
+        let source = self.bind_from(&select.from, parent)?;
         let mut plan = source.plan;
         let mut level = Level::new(source.scope, parent);
         if let Some(condition) = &select.selection {

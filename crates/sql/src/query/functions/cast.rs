@@ -259,9 +259,8 @@ fn integer(value: i64, to: PgType) -> Result<Value<'static>, QueryError> {
 fn float_to_integer(value: f64, to: PgType) -> Result<Value<'static>, QueryError> {
     let rounded = value.round_ties_even();
     // -2^63 is exact as a double, 2^63 is the first one beyond.
-    if rounded.is_nan()
-        || !(-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&rounded)
-    {
+    let limit = -(i64::MIN as f64);
+    if rounded.is_nan() || !(-limit..limit).contains(&rounded) {
         return Err(out_of_range(to));
     }
     integer(rounded as i64, to)

@@ -369,7 +369,7 @@ fn checked(value: f64, function: impl Fn(f64) -> f64) -> Outcome {
 }
 
 fn logarithm(value: f64, function: impl Fn(f64) -> f64) -> Outcome {
-    if value == 0.0 || value < 0.0 {
+    if value <= 0.0 {
         let what = if value == 0.0 {
             "zero"
         } else {
