@@ -1,4 +1,4 @@
-//! What the protocol needs of whoever runs statements.
+//! What the protocol needs of whoever runs statements, and that SQL's sessions have it.
 
 use std::future::Future;
 use std::ops::Range;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::{FieldDesc, Notice, Outcome, Param, TransactionStatus};
+use trunkline_sql::{Prepared, SqlDatabase, SqlSession};
 use trunkline_txn::CancelToken;
 use trunkline_types::Oid;
 
@@ -117,4 +118,93 @@ pub trait Session: Send + 'static {
     /// A statement failed: the implicit transaction is rolled back, a transaction block waits for
     /// ROLLBACK. Harmless when nothing is open.
     fn abort(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// A cluster has one database that can be connected to.
+const DATABASE: &str = "postgres";
+
+impl SessionFactory for Arc<SqlDatabase> {
+    type Session = SqlSession;
+
+    fn has_database(&self, name: &str) -> bool {
+        name == DATABASE
+    }
+
+    async fn start(&self, parameters: StartupParameters) -> Result<SqlSession, SqlError> {
+        let StartupParameters {
+            user,
+            database,
+            settings,
+        } = parameters;
+        SqlSession::new(
+            self,
+            &trunkline_sql::StartupParameters {
+                user,
+                database,
+                options: settings,
+            },
+        )
+    }
+}
+
+impl Statement for Prepared {
+    fn param_types(&self) -> &[Oid] {
+        self.param_types()
+    }
+
+    fn fields(&self) -> &[FieldDesc] {
+        self.fields()
+    }
+}
+
+impl Session for SqlSession {
+    type Statement = Prepared;
+
+    fn backend_pid(&self) -> i32 {
+        self.backend_pid()
+    }
+
+    fn cancel_token(&self) -> CancelToken {
+        self.cancel_token()
+    }
+
+    fn parameter_statuses(&self) -> Vec<(String, String)> {
+        self.parameter_statuses()
+    }
+
+    fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        self.take_parameter_changes()
+    }
+
+    fn take_notices(&mut self) -> Vec<Notice> {
+        self.take_notices()
+    }
+
+    fn transaction_status(&self) -> TransactionStatus {
+        self.transaction_status()
+    }
+
+    fn split(&self, query: &str) -> Result<Vec<Range<usize>>, SqlError> {
+        Ok(self.split(query))
+    }
+
+    async fn prepare(&mut self, sql: &str, param_types: &[Oid]) -> Result<Arc<Prepared>, SqlError> {
+        self.prepare(sql, param_types).await
+    }
+
+    async fn execute(
+        &mut self,
+        statement: &Arc<Prepared>,
+        params: Vec<Param>,
+    ) -> Result<Outcome, SqlError> {
+        self.execute(statement, params).await
+    }
+
+    async fn sync(&mut self) -> Result<(), SqlError> {
+        self.sync().await
+    }
+
+    async fn abort(&mut self) {
+        self.abort().await;
+    }
 }
