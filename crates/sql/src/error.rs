@@ -3,6 +3,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use trunkline_catalog::CatalogError;
+use trunkline_copy::CopyError;
+use trunkline_engine::settings::SettingError;
+use trunkline_engine::{EngineError, StatementError, ThreadError};
+use trunkline_txn::Cancelled;
+use trunkline_types::TypeError;
+
+use crate::query::QueryError;
+
 /// An error for the client: SQLSTATE, message, and PostgreSQL's further fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlError {
@@ -75,3 +84,85 @@ impl fmt::Display for SqlError {
 }
 
 impl std::error::Error for SqlError {}
+
+impl From<EngineError> for SqlError {
+    fn from(error: EngineError) -> SqlError {
+        SqlError {
+            detail: error.detail(),
+            hint: error.hint(),
+            is_fatal: error.is_fatal(),
+            ..SqlError::new(error.sqlstate(), error.to_string())
+        }
+    }
+}
+
+impl From<StatementError> for SqlError {
+    fn from(error: StatementError) -> SqlError {
+        EngineError::from(error).into()
+    }
+}
+
+impl From<SettingError> for SqlError {
+    fn from(error: SettingError) -> SqlError {
+        EngineError::from(error).into()
+    }
+}
+
+impl From<CatalogError> for SqlError {
+    fn from(error: CatalogError) -> SqlError {
+        EngineError::from(error).into()
+    }
+}
+
+impl From<Cancelled> for SqlError {
+    fn from(cancelled: Cancelled) -> SqlError {
+        EngineError::from(cancelled).into()
+    }
+}
+
+impl From<ThreadError> for SqlError {
+    fn from(error: ThreadError) -> SqlError {
+        EngineError::from(error).into()
+    }
+}
+
+impl From<CopyError> for SqlError {
+    fn from(error: CopyError) -> SqlError {
+        SqlError {
+            detail: error.detail,
+            hint: error.hint,
+            context: error.context,
+            ..SqlError::new(error.sqlstate, error.message)
+        }
+    }
+}
+
+impl From<TypeError> for SqlError {
+    fn from(error: TypeError) -> SqlError {
+        SqlError {
+            detail: error.detail,
+            hint: error.hint,
+            ..SqlError::new(error.sqlstate, error.message)
+        }
+    }
+}
+
+impl From<QueryError> for SqlError {
+    fn from(error: QueryError) -> SqlError {
+        SqlError {
+            detail: error.detail,
+            hint: error.hint,
+            position: error.position,
+            ..SqlError::new(error.sqlstate, error.message)
+        }
+    }
+}
+
+/// An engine's error on its way through the query layer, which keeps its SQLSTATE and texts.
+pub(crate) fn query_error(error: EngineError) -> QueryError {
+    QueryError {
+        detail: error.detail(),
+        hint: error.hint(),
+        ..QueryError::new(error.sqlstate(), error.to_string())
+    }
+}

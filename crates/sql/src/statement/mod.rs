@@ -21,6 +21,7 @@ use trunkline_copy::OptionValue;
 
 pub use parse::parse_statement;
 pub use split::{StatementText, complete_statement_len, split_statements};
+pub(crate) use tokens::called_functions;
 
 /// A possibly schema-qualified name, folded as PostgreSQL folds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +136,8 @@ pub struct TypeName {
     pub name: String,
     /// What stands in parentheses.
     pub modifiers: Vec<i32>,
+    /// It was written in quotes: `"char"` is another type than `char`.
+    pub is_quoted: bool,
     /// One-based character position in the statement, for errors.
     pub position: usize,
 }
@@ -230,6 +233,8 @@ pub enum SetStatement {
         name: String,
         /// SET LOCAL.
         local: bool,
+        /// RESET, which only the command tag tells from SET.
+        is_reset: bool,
     },
     /// RESET ALL.
     ResetAll,

@@ -75,10 +75,18 @@ fn setting_name(tokens: &mut Tokens<'_>) -> Result<String, SqlError> {
 
 fn value(tokens: &mut Tokens<'_>, name: String, local: bool) -> Result<Statement, SqlError> {
     if tokens.take_word("DEFAULT") {
-        return Ok(Statement::Set(SetStatement::Default { name, local }));
+        return Ok(Statement::Set(SetStatement::Default {
+            name,
+            local,
+            is_reset: false,
+        }));
     }
     if name == "timezone" && tokens.take_word("LOCAL") {
-        return Ok(Statement::Set(SetStatement::Default { name, local }));
+        return Ok(Statement::Set(SetStatement::Default {
+            name,
+            local,
+            is_reset: false,
+        }));
     }
     let values = tokens.list(|tokens| {
         if let Some(text) = tokens.take_string() {
@@ -115,7 +123,11 @@ pub fn reset(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     } else {
         setting_name(tokens)?
     };
-    Ok(Statement::Set(SetStatement::Default { name, local: false }))
+    Ok(Statement::Set(SetStatement::Default {
+        name,
+        local: false,
+        is_reset: true,
+    }))
 }
 
 /// Parses SHOW.

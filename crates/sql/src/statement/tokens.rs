@@ -347,6 +347,7 @@ impl<'a> Tokens<'a> {
         Ok(TypeName {
             name,
             modifiers,
+            is_quoted: quoted,
             position,
         })
     }
@@ -413,6 +414,25 @@ fn location_in(message: &str) -> Option<Location> {
         line.parse().ok()?,
         column.trim().parse().ok()?,
     ))
+}
+
+/// The names that stand before a parenthesis in an expression: every function that it calls, and a
+/// few keywords.
+///
+/// # Errors
+/// The text has no tokens.
+pub(crate) fn called_functions(text: &str) -> Result<Vec<String>, SqlError> {
+    let mut tokens = Tokens::new(text)?;
+    let mut names = Vec::new();
+    while !tokens.at_end() {
+        let name = tokens.identifier().ok();
+        match name {
+            Some(name) if tokens.peek(&Token::LParen) => names.push(name),
+            Some(_) => {}
+            None => tokens.skip(),
+        }
+    }
+    Ok(names)
 }
 
 /// A name as PostgreSQL folds it: to lower case unless quoted, and cut to 63 bytes.

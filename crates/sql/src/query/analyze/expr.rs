@@ -1,20 +1,18 @@
 //! Scalar expressions (`parse_expr.c`).
 
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{ScalarValue, Spans};
-use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Case, Expr, Operator};
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType as SqlType, Expr as SqlExpr,
-    Ident, Query, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType as SqlType, Expr as SqlExpr, Ident,
+    Spanned, TrimWhereField, UnaryOperator, ValueWithSpan,
 };
-use datafusion::sql::sqlparser::tokenizer::Span;
 use trunkline_types::oids;
 
-use super::coerce::{digits, typed_null};
+use super::coerce::typed_null;
+use super::literal::{is_number, literal_int4, literal_text, negated_literal};
 use super::naming::column_name;
 use super::operator::{compare, no_operator, no_prefix_operator};
-use super::{Analyzer, Bound, Level, ScopeColumn, Typed, Unknown, field, fold, unsupported_clause};
+use super::{Analyzer, Level, ScopeColumn, Typed, field, fold, unsupported_clause};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
 use crate::query::functions::rows::row_function;
@@ -278,91 +276,6 @@ impl Analyzer<'_> {
                 "expression {other} is not supported"
             ))),
         }
-    }
-
-    fn value(&mut self, value: &ValueWithSpan) -> Result<Typed, QueryError> {
-        let unknown = |text: &str| Typed {
-            unknown: Unknown::Literal(text.to_owned()),
-            expr: Expr::Literal(ScalarValue::Utf8(Some(text.to_owned())), None),
-            ..Typed::null()
-        };
-        match &value.value {
-            Value::Number(text, _) => self.number(text),
-            Value::SingleQuotedString(text)
-            | Value::EscapedStringLiteral(text)
-            | Value::UnicodeStringLiteral(text)
-            | Value::NationalStringLiteral(text) => Ok(unknown(text)),
-            Value::DollarQuotedString(quoted) => Ok(unknown(&quoted.value)),
-            // `0x1F` is a number, `X'1F'` would be a bit string.
-            Value::HexStringLiteral(text) if self.starts_with_digit(value.span) => {
-                self.number(&format!("0x{text}"))
-            }
-            Value::Boolean(value) => Ok(boolean(Expr::Literal(
-                ScalarValue::Boolean(Some(*value)),
-                None,
-            ))),
-            Value::Null => Ok(Typed::null()),
-            Value::Placeholder(name) => {
-                let number: Option<usize> = name
-                    .strip_prefix('$')
-                    .and_then(|digits| digits.parse().ok());
-                match number {
-                    Some(number @ 1..=65_535) => self
-                        .parameter(number - 1)
-                        .map_err(|error| error.at(self.position(value.span))),
-                    _ => Err(QueryError::new(
-                        sqlstate::UNDEFINED_PARAMETER,
-                        format!("there is no parameter {name}"),
-                    )),
-                }
-            }
-            other => Err(QueryError::unsupported(format!(
-                "literal {other} is not supported"
-            ))),
-        }
-    }
-
-    fn starts_with_digit(&self, span: Span) -> bool {
-        let place = self.position(span).and_then(|place| place.checked_sub(1));
-        place
-            .and_then(|at| self.sql.chars().nth(at))
-            .is_some_and(|c| c.is_ascii_digit())
-    }
-
-    /// A numeric literal: integer if it fits, bigint if that fits, else numeric (`make_const`).
-    fn number(&mut self, text: &str) -> Result<Typed, QueryError> {
-        let plain: String = text.chars().filter(|c| *c != '_').collect();
-        let radix = match plain.get(..2).map(str::to_ascii_lowercase).as_deref() {
-            Some("0x") => Some(16),
-            Some("0o") => Some(8),
-            Some("0b") => Some(2),
-            _ => None,
-        };
-        let integer = match radix {
-            Some(radix) => i64::from_str_radix(&plain[2..], radix).ok(),
-            None => plain.parse::<i64>().ok(),
-        };
-        if let Some(value) = integer {
-            return Ok(match i32::try_from(value) {
-                Ok(value) => literal_int4(value),
-                Err(_) => Typed::of(
-                    Expr::Literal(ScalarValue::Int64(Some(value)), None),
-                    oids::INT8,
-                ),
-            });
-        }
-        let numeric = PgType::new(oids::NUMERIC);
-        if let Some((value, scale)) = exact_decimal(&plain) {
-            let precision = digits(value).max(scale).max(1);
-            let arrow = DataType::Decimal128(precision, scale as i8);
-            let scalar = ScalarValue::Decimal128(Some(value), precision, scale as i8);
-            return Ok(Typed::new(Expr::Literal(scalar, None), numeric, arrow));
-        }
-        let literal = Typed {
-            unknown: Unknown::Literal(plain),
-            ..Typed::null()
-        };
-        self.coerce(literal, numeric, CoercionContext::Implicit)
     }
 
     fn identifier(&mut self, ident: &Ident, level: &Level<'_>) -> Result<Typed, QueryError> {
@@ -790,130 +703,6 @@ impl Analyzer<'_> {
         self.named_function(name, vec![value], None)
     }
 
-    fn scalar_subquery(&mut self, query: &Query, level: &Level<'_>) -> Result<Typed, QueryError> {
-        let bound = self.query(query, Some(level))?;
-        let [column] = bound.columns.as_slice() else {
-            let first = bound.columns.first().and_then(|column| column.position);
-            return Err(QueryError::new(
-                sqlstate::SYNTAX_ERROR,
-                "subquery must return only one column",
-            )
-            .at(self.word_before(first, "(")));
-        };
-        let (ty, arrow) = (column.ty, column.arrow.clone());
-        Ok(Typed::new(
-            Expr::ScalarSubquery(correlated(bound.plan)),
-            ty,
-            arrow,
-        ))
-    }
-
-    /// EXISTS. One that doesn't depend on the row is computed once, as a count of at most one
-    /// row: the executor takes EXISTS itself in conditions only.
-    fn exists(&mut self, bound: Bound, negated: bool) -> Result<Typed, QueryError> {
-        let subquery = correlated(bound.plan);
-        if !subquery.outer_ref_columns.is_empty() {
-            return Ok(boolean(Expr::Exists(Exists::new(subquery, negated))));
-        }
-        let plan = std::sync::Arc::unwrap_or_clone(subquery.subquery);
-        let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
-        let name = self.unique_name("exists");
-        let plan = super::group::count_rows(plan, &name)?;
-        let count = Expr::ScalarSubquery(correlated(plan));
-        let zero = Expr::Literal(ScalarValue::Int64(Some(0)), None);
-        Ok(boolean(if negated {
-            count.eq(zero)
-        } else {
-            count.gt(zero)
-        }))
-    }
-
-    fn in_subquery(
-        &mut self,
-        value: Typed,
-        query: &Query,
-        negated: bool,
-        level: &Level<'_>,
-    ) -> Result<Typed, QueryError> {
-        let bound = self.query(query, Some(level))?;
-        let [column] = bound.columns.as_slice() else {
-            let few = bound.columns.is_empty();
-            let amount = if few { "few" } else { "many" };
-            return Err(QueryError::new(
-                sqlstate::SYNTAX_ERROR,
-                format!("subquery has too {amount} columns"),
-            )
-            .at(value.position));
-        };
-        let position = value.position;
-        let inner = Typed::new(
-            Expr::Column(column.column.clone()),
-            column.ty,
-            column.arrow.clone(),
-        );
-        let equal = self.binary_operator(&BinaryOperator::Eq, value, inner, position)?;
-        let Expr::BinaryExpr(binary) = equal.expr else {
-            return Err(QueryError::internal("an equality is no comparison"));
-        };
-        let plan = self.reproject(bound, *binary.right)?;
-        Ok(boolean(Expr::InSubquery(InSubquery::new(
-            binary.left,
-            correlated(plan),
-            negated,
-        ))))
-    }
-
-    /// The query's rows as one column that `expr` computes of them.
-    fn reproject(&mut self, bound: Bound, expr: Expr) -> Result<LogicalPlan, QueryError> {
-        if matches!(expr, Expr::Column(_)) {
-            return Ok(bound.plan);
-        }
-        let name = self.unique_name("key");
-        super::select::project(bound.plan, vec![expr.alias(name)])
-    }
-
-    fn quantified(
-        &mut self,
-        left: &SqlExpr,
-        op: &BinaryOperator,
-        right: &SqlExpr,
-        any: bool,
-        level: &Level<'_>,
-    ) -> Result<Typed, QueryError> {
-        let value = self.expr(left, level)?;
-        let mut right = right;
-        while let SqlExpr::Nested(inner) = right {
-            right = inner;
-        }
-        match right {
-            SqlExpr::Subquery(query) => match (op, any) {
-                (BinaryOperator::Eq, true) => self.in_subquery(value, query, false, level),
-                (BinaryOperator::NotEq, false) => self.in_subquery(value, query, true, level),
-                _ => Err(unsupported_clause(
-                    "a comparison with ANY or ALL of a subquery",
-                )),
-            },
-            SqlExpr::Array(Array { elem, .. }) => {
-                let mut tests: Option<Expr> = None;
-                for item in elem {
-                    let item = self.expr(item, level)?;
-                    let test =
-                        self.compare_values(op.clone(), value.clone(), item, value.position)?;
-                    tests = Some(match tests {
-                        None => test,
-                        Some(before) if any => before.or(test),
-                        Some(before) => before.and(test),
-                    });
-                }
-                Ok(boolean(tests.unwrap_or(Expr::Literal(
-                    ScalarValue::Boolean(Some(!any)),
-                    None,
-                ))))
-            }
-            _ => Err(unsupported_clause("ANY or ALL of an array expression")),
-        }
-    }
-
     /// COALESCE, NULLIF, GREATEST and LEAST, which are grammar and no functions.
     pub(crate) fn conditional(
         &mut self,
@@ -1003,90 +792,8 @@ pub(crate) fn case_of(tests: Vec<Expr>, results: Vec<Typed>) -> Typed {
     }
 }
 
-fn boolean(expr: Expr) -> Typed {
+pub(crate) fn boolean(expr: Expr) -> Typed {
     Typed::of(expr, oids::BOOL)
-}
-
-pub(crate) fn literal_int4(value: i32) -> Typed {
-    Typed::of(
-        Expr::Literal(ScalarValue::Int32(Some(value)), None),
-        oids::INT4,
-    )
-}
-
-pub(crate) fn literal_text(value: &str) -> Typed {
-    Typed::of(
-        Expr::Literal(ScalarValue::Utf8(Some(value.to_owned())), None),
-        oids::TEXT,
-    )
-}
-
-/// Whether this is a number as it is written, perhaps in parentheses and with signs.
-fn is_number(expr: &SqlExpr) -> bool {
-    match expr {
-        SqlExpr::Value(value) => matches!(value.value, Value::Number(..)),
-        SqlExpr::Nested(inner) => is_number(inner),
-        SqlExpr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr,
-        } => is_number(expr),
-        _ => false,
-    }
-}
-
-/// A minus before a number belongs to the number (`doNegate`): -2147483648 is an integer though
-/// 2147483648 is none.
-fn negated_literal(value: &Typed) -> Option<Typed> {
-    let scalar = match &value.expr {
-        Expr::Literal(ScalarValue::Int32(Some(number)), _) => match number.checked_neg() {
-            Some(negated) => ScalarValue::Int32(Some(negated)),
-            None => {
-                let negated = ScalarValue::Int64(Some(-i64::from(*number)));
-                return Some(Typed::of(Expr::Literal(negated, None), oids::INT8));
-            }
-        },
-        Expr::Literal(ScalarValue::Int64(Some(number)), _) => {
-            // PostgreSQL's literal is an integer if the negated value fits one.
-            match i32::try_from(-i128::from(*number)) {
-                Ok(small) => return Some(literal_int4(small)),
-                Err(_) => match number.checked_neg() {
-                    Some(negated) => ScalarValue::Int64(Some(negated)),
-                    None => {
-                        let negated = -i128::from(*number);
-                        let scalar = ScalarValue::Decimal128(Some(negated), digits(negated), 0);
-                        let arrow = DataType::Decimal128(digits(negated), 0);
-                        let expr = Expr::Literal(scalar, None);
-                        return Some(Typed::new(expr, PgType::new(oids::NUMERIC), arrow));
-                    }
-                },
-            }
-        }
-        Expr::Literal(ScalarValue::Decimal128(Some(number), precision, scale), _) => {
-            if *scale == 0 && *number == -i128::from(i64::MIN) {
-                return Some(Typed::of(
-                    Expr::Literal(ScalarValue::Int64(Some(i64::MIN)), None),
-                    oids::INT8,
-                ));
-            }
-            ScalarValue::Decimal128(Some(-number), *precision, *scale)
-        }
-        _ => return None,
-    };
-    Some(Typed {
-        expr: Expr::Literal(scalar, None),
-        ..value.clone()
-    })
-}
-
-/// A decimal literal without exponent as an integer and its scale.
-fn exact_decimal(text: &str) -> Option<(i128, u8)> {
-    let (integral, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if !all_digits(integral) || !all_digits(fraction) || integral.len() + fraction.len() > 38 {
-        return None;
-    }
-    let value = format!("{integral}{fraction}").parse().ok()?;
-    Some((value, fraction.len() as u8))
 }
 
 fn outer_reference(column: &ScopeColumn) -> Result<Expr, QueryError> {
@@ -1098,16 +805,6 @@ fn outer_reference(column: &ScopeColumn) -> Result<Expr, QueryError> {
         _ => Err(QueryError::unsupported(
             "a subquery that refers to a merged join column is not supported",
         )),
-    }
-}
-
-/// A subquery's plan with the columns of outer levels that it uses.
-fn correlated(plan: LogicalPlan) -> Subquery {
-    let outer_ref_columns = plan.all_out_ref_exprs();
-    Subquery {
-        subquery: std::sync::Arc::new(plan),
-        outer_ref_columns,
-        spans: Spans::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use trunkline_pgformat::Oid;
 use trunkline_types::{oids, type_by_name};
 
-use super::expr::literal_text;
+use super::literal::literal_text;
 use super::resolve::{Choice, choose};
 use super::{Analyzer, Level, Typed, name_parts, name_span, unsupported_clause};
 use crate::query::error::{QueryError, sqlstate};
@@ -332,7 +332,7 @@ impl Analyzer<'_> {
             ("version", []) => literal_text(&session.version()),
             ("current_database", []) => name_literal(&session.database()),
             ("current_schema", []) => self.current_schema(),
-            ("pg_backend_pid", []) => super::expr::literal_int4(session.backend_pid()),
+            ("pg_backend_pid", []) => super::literal::literal_int4(session.backend_pid()),
             ("now" | "transaction_timestamp", []) => timestamptz(session.transaction_time_us()),
             ("statement_timestamp", []) => timestamptz(session.statement_time_us()),
             ("clock_timestamp", []) => timestamptz(session.clock_time_us()),

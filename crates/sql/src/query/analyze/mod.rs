@@ -14,11 +14,14 @@ mod expr;
 mod from;
 mod function;
 mod group;
+mod literal;
 mod naming;
 mod operator;
+mod query;
 mod resolve;
 mod select;
 mod setop;
+mod subquery;
 
 pub(crate) use resolve::ANY;
 pub(crate) use setop::{AssignmentTarget, check_width};

@@ -1,0 +1,113 @@
+//! What functions report of the session.
+
+use std::sync::Arc;
+
+use trunkline_engine::{EngineError, Session};
+
+use super::now_us;
+use crate::error::query_error;
+use crate::query::{QueryError, SessionFunctions, TableResolver};
+use crate::relations::{Resolver, SessionRef, lock_session};
+
+/// The session as one statement sees it.
+pub(super) struct Facts {
+    session: SessionRef,
+    resolver: Arc<Resolver>,
+    user: String,
+    database: String,
+    search_path: String,
+    server_version: String,
+    backend_pid: i32,
+    transaction_us: i64,
+    statement_us: i64,
+}
+
+impl Facts {
+    pub fn new(
+        session: &Session,
+        reference: SessionRef,
+        resolver: Arc<Resolver>,
+        transaction_us: i64,
+        statement_us: i64,
+    ) -> Facts {
+        let entry = session.entry();
+        Facts {
+            session: reference,
+            resolver,
+            user: entry.user.clone(),
+            database: entry.database.clone(),
+            search_path: session.settings().text("search_path").to_owned(),
+            server_version: session.settings().text("server_version").to_owned(),
+            backend_pid: entry.backend_pid,
+            transaction_us,
+            statement_us,
+        }
+    }
+}
+
+impl SessionFunctions for Facts {
+    fn user(&self) -> String {
+        self.user.clone()
+    }
+
+    fn session_user(&self) -> String {
+        self.user.clone()
+    }
+
+    fn database(&self) -> String {
+        self.database.clone()
+    }
+
+    fn search_path(&self) -> Vec<String> {
+        self.search_path
+            .split(',')
+            .map(|name| name.trim().trim_matches('"'))
+            .map(|name| {
+                if name == "$user" {
+                    self.user.as_str()
+                } else {
+                    name
+                }
+            })
+            // A schema that cannot be looked at now is none that can be worked in.
+            .filter(|name| self.resolver.schema_exists(name).unwrap_or(false))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn backend_pid(&self) -> i32 {
+        self.backend_pid
+    }
+
+    fn version(&self) -> String {
+        format!(
+            "PostgreSQL {} (Trunkline {}) on {}-{}",
+            self.server_version,
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::ARCH,
+            std::env::consts::OS,
+        )
+    }
+
+    fn transaction_time_us(&self) -> i64 {
+        self.transaction_us
+    }
+
+    fn statement_time_us(&self) -> i64 {
+        self.statement_us
+    }
+
+    fn clock_time_us(&self) -> i64 {
+        now_us()
+    }
+
+    fn setting(&self, name: &str, missing_ok: bool) -> Result<Option<String>, QueryError> {
+        let session = self.session.get()?;
+        let shown = lock_session(&session).settings().show(name);
+        match shown {
+            Ok((_, value)) => Ok(Some(value)),
+            Err(error) if missing_ok && error.sqlstate() == "42704" => Ok(None),
+            Err(error) => Err(query_error(EngineError::from(error))),
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Functions over storage: what they do blocks, so each call has an engine thread.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use trunkline_aio::IoContext;
+use trunkline_buffer::RelFork;
+use trunkline_catalog::RelationDesc;
+use trunkline_engine::{
+    EngineError, PrewarmMode, PrewarmRequest, Session, StatementError, prewarm, relation_tag,
+};
+use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid};
+use trunkline_txn::{CancelReason, LockMode};
+use trunkline_types::oids;
+
+use crate::database::SqlDatabase;
+use crate::error::query_error;
+use crate::query::{ExternalFunction, ExternalFunctions, QueryError};
+use crate::relations::{ScanGroup, SessionRef, lock_session};
+
+/// Arguments and results: payloads, `None` for NULL.
+type Value = Option<Vec<u8>>;
+
+/// The functions, for one statement.
+pub(super) struct StorageFunctions {
+    shared: Arc<SqlDatabase>,
+    session: SessionRef,
+    scans: ScanGroup,
+    functions: Vec<ExternalFunction>,
+}
+
+impl StorageFunctions {
+    pub fn new(
+        shared: &Arc<SqlDatabase>,
+        session: SessionRef,
+        scans: &ScanGroup,
+    ) -> StorageFunctions {
+        let functions = FUNCTIONS
+            .iter()
+            .map(|function| ExternalFunction {
+                name: function.name.to_owned(),
+                args: function.args.to_vec(),
+                required: function.required,
+                returns: function.returns,
+                strict: function.strict,
+            })
+            .collect();
+        StorageFunctions {
+            shared: Arc::clone(shared),
+            session,
+            scans: scans.clone(),
+            functions,
+        }
+    }
+}
+
+#[async_trait]
+impl ExternalFunctions for StorageFunctions {
+    fn functions(&self) -> &[ExternalFunction] {
+        &self.functions
+    }
+
+    async fn call(&self, name: &str, args: Vec<Value>) -> Result<Value, QueryError> {
+        let function = FUNCTIONS
+            .iter()
+            .find(|function| function.name == name && args.len() >= function.required)
+            .ok_or_else(|| QueryError::internal(format!("there is no function {name}")))?;
+        let running = self
+            .scans
+            .enter(relation_argument(&args))
+            .ok_or_else(|| QueryError::new("55000", "the transaction of this query has ended"))?;
+        let session = self.session.get()?;
+        let shared = Arc::clone(&self.shared);
+        let (sender, receiver) = oneshot::channel();
+        self.shared
+            .database()
+            .threads()
+            .spawn(move || {
+                let result = {
+                    let session = lock_session(&session);
+                    session.issuer().and_then(|mut io| {
+                        let mut call = Call {
+                            session: &session,
+                            shared: &shared,
+                            io: &mut io,
+                        };
+                        (function.run)(&mut call, &Args(args))
+                    })
+                };
+                // The query may have been stopped meanwhile.
+                let _ = sender.send(result.map_err(query_error));
+                drop(running);
+            })
+            .map_err(|error| query_error(error.into()))?;
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(QueryError::internal("a function call ended early")))
+    }
+}
+
+/// The relation that a call is about, if its first argument is one.
+fn relation_argument(args: &[Value]) -> Oid {
+    match args.first() {
+        Some(Some(payload)) => payload
+            .as_slice()
+            .try_into()
+            .map_or(Oid::INVALID, |word| Oid(u32::from_le_bytes(word))),
+        _ => Oid::INVALID,
+    }
+}
+
+/// What a function works with.
+struct Call<'a> {
+    session: &'a Session,
+    shared: &'a SqlDatabase,
+    io: &'a mut IoContext,
+}
+
+struct Args(Vec<Value>);
+
+impl Args {
+    fn get(&self, index: usize) -> Option<&[u8]> {
+        self.0.get(index).and_then(Option::as_deref)
+    }
+
+    fn is_given(&self, index: usize) -> bool {
+        index < self.0.len()
+    }
+
+    fn oid(&self, index: usize) -> Option<Oid> {
+        Some(Oid(u32::from_le_bytes(self.get(index)?.try_into().ok()?)))
+    }
+
+    fn int4(&self, index: usize) -> Option<i32> {
+        Some(i32::from_le_bytes(self.get(index)?.try_into().ok()?))
+    }
+
+    fn int8(&self, index: usize) -> Option<i64> {
+        Some(i64::from_le_bytes(self.get(index)?.try_into().ok()?))
+    }
+
+    fn text(&self, index: usize) -> Option<&str> {
+        std::str::from_utf8(self.get(index)?).ok()
+    }
+}
+
+struct Function {
+    name: &'static str,
+    args: &'static [Oid],
+    required: usize,
+    returns: Oid,
+    strict: bool,
+    run: fn(&mut Call<'_>, &Args) -> Result<Value, EngineError>,
+}
+
+const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "pg_prewarm",
+        args: &[
+            oids::REGCLASS,
+            oids::TEXT,
+            oids::TEXT,
+            oids::INT8,
+            oids::INT8,
+        ],
+        required: 1,
+        returns: oids::INT8,
+        strict: false,
+        run: pg_prewarm,
+    },
+    Function {
+        name: "pg_relation_size",
+        args: &[oids::REGCLASS, oids::TEXT],
+        required: 1,
+        returns: oids::INT8,
+        strict: true,
+        run: pg_relation_size,
+    },
+    Function {
+        name: "pg_table_size",
+        args: &[oids::REGCLASS],
+        required: 1,
+        returns: oids::INT8,
+        strict: true,
+        run: pg_table_size,
+    },
+    Function {
+        name: "pg_total_relation_size",
+        args: &[oids::REGCLASS],
+        required: 1,
+        returns: oids::INT8,
+        strict: true,
+        // There are no indexes and no TOAST tables yet.
+        run: pg_table_size,
+    },
+    Function {
+        name: "pg_relation_filepath",
+        args: &[oids::REGCLASS],
+        required: 1,
+        returns: oids::TEXT,
+        strict: true,
+        run: pg_relation_filepath,
+    },
+    Function {
+        name: "pg_relation_filenode",
+        args: &[oids::REGCLASS],
+        required: 1,
+        returns: oids::OID,
+        strict: true,
+        run: pg_relation_filenode,
+    },
+    Function {
+        name: "pg_buffercache_evict_relation",
+        args: &[oids::REGCLASS],
+        required: 1,
+        returns: oids::TEXT,
+        strict: true,
+        run: pg_buffercache_evict_relation,
+    },
+    Function {
+        name: "pg_cancel_backend",
+        args: &[oids::INT4],
+        required: 1,
+        returns: oids::BOOL,
+        strict: true,
+        run: pg_cancel_backend,
+    },
+    Function {
+        name: "pg_terminate_backend",
+        args: &[oids::INT4],
+        required: 1,
+        returns: oids::BOOL,
+        strict: true,
+        run: pg_terminate_backend,
+    },
+    Function {
+        name: "pg_current_xact_id_if_assigned",
+        args: &[],
+        required: 0,
+        returns: oids::XID8,
+        strict: true,
+        run: pg_current_xact_id_if_assigned,
+    },
+];
+
+fn bad_parameter(message: impl Into<String>) -> EngineError {
+    StatementError::new("22023", message).into()
+}
+
+fn fork_by_name(name: &str) -> Result<ForkNumber, EngineError> {
+    ForkNumber::from_name(name).ok_or_else(|| {
+        StatementError::new("22023", "invalid fork name")
+            .with_hint("Valid fork names are \"main\", \"fsm\", \"vm\", and \"init\".")
+            .into()
+    })
+}
+
+fn int8(value: u64) -> Value {
+    Some(
+        i64::try_from(value)
+            .unwrap_or(i64::MAX)
+            .to_le_bytes()
+            .to_vec(),
+    )
+}
+
+impl Call<'_> {
+    /// The relation `oid`, locked for reading; `None` if there is none.
+    fn relation(&mut self, oid: Oid) -> Result<Option<Arc<RelationDesc>>, EngineError> {
+        let Some(relation) = self.session.relation(oid, self.io)? else {
+            return Ok(None);
+        };
+        self.session
+            .lock(relation_tag(&relation), LockMode::AccessShare)?;
+        self.session.relation(oid, self.io)
+    }
+
+    fn fork_bytes(&self, relation: &RelationDesc, fork: ForkNumber) -> Result<u64, EngineError> {
+        let database = self.session.database();
+        if !database.smgr().exists(relation.locator, fork)? {
+            return Ok(0);
+        }
+        let blocks = database.pool().nblocks(RelFork {
+            rel: relation.locator,
+            fork,
+        })?;
+        Ok(u64::from(blocks) * BLCKSZ as u64)
+    }
+}
+
+fn pg_prewarm(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    let oid = args
+        .oid(0)
+        .ok_or_else(|| bad_parameter("relation cannot be null"))?;
+    let mode = match args.text(1) {
+        Some(mode) => PrewarmMode::parse(mode)?,
+        None if args.is_given(1) => return Err(bad_parameter("prewarm type cannot be null")),
+        None => PrewarmMode::Buffer,
+    };
+    let fork = match args.text(2) {
+        Some(fork) => fork_by_name(fork)?,
+        None if args.is_given(2) => return Err(bad_parameter("relation fork cannot be null")),
+        None => ForkNumber::Main,
+    };
+    let relation = call.relation(oid)?.ok_or_else(|| {
+        StatementError::new("42P01", format!("could not open relation with OID {oid}"))
+    })?;
+    let request = PrewarmRequest {
+        relation,
+        fork,
+        mode,
+        first: args.int8(3),
+        last: args.int8(4),
+    };
+    Ok(Some(
+        prewarm(call.session, &request)?.to_le_bytes().to_vec(),
+    ))
+}
+
+fn pg_relation_size(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    let fork = args.text(1).map_or(Ok(ForkNumber::Main), fork_by_name)?;
+    // A relation that is gone has no size, which is no error: it may have gone just now.
+    let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
+        return Ok(None);
+    };
+    Ok(int8(call.fork_bytes(&relation, fork)?))
+}
+
+fn pg_table_size(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
+        return Ok(None);
+    };
+    let mut bytes = 0;
+    for fork in [ForkNumber::Main, ForkNumber::Fsm, ForkNumber::Vm] {
+        bytes += call.fork_bytes(&relation, fork)?;
+    }
+    Ok(int8(bytes))
+}
+
+fn pg_relation_filepath(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    let relation = args
+        .oid(0)
+        .map_or(Ok(None), |oid| call.session.relation(oid, call.io))?;
+    Ok(relation.map(|relation| relation.locator.path(ForkNumber::Main).into_bytes()))
+}
+
+fn pg_relation_filenode(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    let relation = args
+        .oid(0)
+        .map_or(Ok(None), |oid| call.session.relation(oid, call.io))?;
+    Ok(relation.map(|relation| relation.locator.rel_number.to_le_bytes().to_vec()))
+}
+
+/// PostgreSQL's returns a record of three; its text form is the same.
+fn pg_buffercache_evict_relation(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
+        return Err(StatementError::new("42P01", "could not open relation").into());
+    };
+    let evicted = call
+        .session
+        .database()
+        .pool()
+        .evict_relation(call.io, relation.locator)?;
+    let text = format!(
+        "({},{},{})",
+        evicted.evicted, evicted.flushed, evicted.skipped
+    );
+    Ok(Some(text.into_bytes()))
+}
+
+fn request(call: &Call<'_>, args: &Args, reason: CancelReason) -> Value {
+    let pid = args.int4(0).unwrap_or_default();
+    let sessions = call.shared.database().sessions().list();
+    let found = sessions.iter().find(|entry| entry.backend_pid == pid);
+    if let Some(entry) = found {
+        // An idle session has nothing to cancel, which is no failure of the request.
+        entry.cancel.request(reason);
+    } else {
+        tracing::warn!("PID {pid} is not a PostgreSQL backend process");
+    }
+    Some(vec![u8::from(found.is_some())])
+}
+
+fn pg_cancel_backend(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    Ok(request(call, args, CancelReason::UserRequest))
+}
+
+fn pg_terminate_backend(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+    Ok(request(call, args, CancelReason::Terminate))
+}
+
+fn pg_current_xact_id_if_assigned(call: &mut Call<'_>, _: &Args) -> Result<Value, EngineError> {
+    let xid = call.session.transaction()?.full_xid();
+    Ok(xid.map(|xid| xid.0.to_le_bytes().to_vec()))
+}

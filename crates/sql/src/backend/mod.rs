@@ -1,0 +1,533 @@
+//! The half of a session that runs on engine threads: it may block.
+//!
+//! A statement's life: [`Backend::prepare`] parses and analyses it, [`Backend::execute`] runs it.
+//! What streams outlives `execute`: rows of a query are computed by the executor and the scans'
+//! threads; COPY keeps the engine thread, and the backend with it, until its data has ended.
+//!
+//! - [`prepared`]: analysis, parameters; PREPARE, EXECUTE, DEALLOCATE
+//! - [`queries`], [`rows`]: SELECT and EXPLAIN
+//! - [`insert`], [`copy_from`], [`copy_to`], [`copy_file`]: rows in and out
+//! - [`ddl`], [`settings`], [`transaction`]: utility statements
+//! - [`facts`], [`functions`]: what queries ask of the session and of storage
+
+mod copy_file;
+mod copy_from;
+mod copy_to;
+mod ddl;
+mod facts;
+mod functions;
+mod insert;
+mod prepared;
+mod queries;
+mod rows;
+mod settings;
+mod transaction;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use trunkline_aio::IoContext;
+use trunkline_engine::settings::SettingValue;
+use trunkline_engine::{Session, settings as guc};
+use trunkline_txn::{CancelReason, CancelToken};
+use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, parse_date_style};
+
+use crate::database::SqlDatabase;
+use crate::error::SqlError;
+use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
+use crate::query::{Batch, Planner, QueryInputs, QueryStream, Styles};
+use crate::relations::{Resolver, ScanGroup, SessionRef, SharedSession, lock_session};
+use crate::statement::{Statement, TransactionStatement};
+use crate::views::{Activity, ActivityState};
+
+pub use prepared::Prepared;
+
+/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
+pub(crate) const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
+
+/// Settings that clients are told of (`GUC_REPORT`).
+const REPORTED: &[&str] = &[
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "in_hot_standby",
+    "integer_datetimes",
+    "IntervalStyle",
+    "is_superuser",
+    "scram_iterations",
+    "search_path",
+    "server_encoding",
+    "server_version",
+    "session_authorization",
+    "standard_conforming_strings",
+    "TimeZone",
+];
+
+/// Microseconds since 2000-01-01 UTC.
+pub(crate) fn now_us() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX) - UNIX_TO_PG_US
+}
+
+/// Stops a task when it is dropped.
+#[derive(Debug)]
+pub(crate) struct AbortOnDrop(pub AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The way to give a statement's outcome while the statement goes on.
+pub(crate) struct Early(Option<oneshot::Sender<Result<Outcome, SqlError>>>);
+
+impl Early {
+    pub fn new(sender: oneshot::Sender<Result<Outcome, SqlError>>) -> Early {
+        Early(Some(sender))
+    }
+
+    pub fn send(&mut self, result: Result<Outcome, SqlError>) {
+        if let Some(sender) = self.0.take() {
+            // Nobody waits: the outcome is dropped, which ends what it streams.
+            let _ = sender.send(result);
+        }
+    }
+}
+
+/// How a statement left the engine thread.
+pub(crate) enum Finished {
+    /// With its outcome.
+    Outcome(Outcome),
+    /// It gave its outcome early; what is left to tell the other end of a stream, once the backend
+    /// can be used again.
+    Then(Box<dyn FnOnce() + Send>),
+}
+
+impl Finished {
+    fn command(tag: impl Into<String>) -> Finished {
+        Finished::Outcome(Outcome::Command { tag: tag.into() })
+    }
+}
+
+/// A session's blocking half.
+pub(crate) struct Backend {
+    shared: Arc<SqlDatabase>,
+    engine: SharedSession,
+    /// The scans of the running transaction.
+    scans: ScanGroup,
+    /// What PREPARE made.
+    statements: BTreeMap<String, Arc<Prepared>>,
+    notices: Vec<Notice>,
+    status: TransactionStatus,
+    /// A transaction is in progress, a block's or an implicit one.
+    in_transaction: bool,
+    transaction_start_us: i64,
+    statement_start_us: i64,
+    /// Enforces `statement_timeout`.
+    timer: Option<AbortOnDrop>,
+    activity: Arc<Activity>,
+}
+
+impl Backend {
+    pub fn new(shared: Arc<SqlDatabase>, session: Session) -> Backend {
+        let entry = session.entry();
+        let start_us = now_us();
+        let activity =
+            shared
+                .activities
+                .add(entry.backend_pid, &entry.user, &entry.database, start_us);
+        let backend = Backend {
+            activity,
+            shared,
+            engine: Arc::new(Mutex::new(session)),
+            scans: ScanGroup::new(),
+            statements: BTreeMap::new(),
+            notices: Vec::new(),
+            status: TransactionStatus::Idle,
+            in_transaction: false,
+            transaction_start_us: start_us,
+            statement_start_us: start_us,
+            timer: None,
+        };
+        backend.show_waiting();
+        backend
+    }
+
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// Whether ending it takes blocking work.
+    pub fn is_in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The reported settings as they are now. Does not block: nobody else holds the session.
+    pub fn reported_settings(&self) -> Vec<(String, String)> {
+        let session = lock_session(&self.engine);
+        REPORTED
+            .iter()
+            .filter_map(|name| session.settings().show(name).ok())
+            .collect()
+    }
+
+    fn cancel(&self) -> CancelToken {
+        lock_session(&self.engine).cancel().clone()
+    }
+
+    fn issuer(&self) -> Result<IoContext, SqlError> {
+        Ok(lock_session(&self.engine).issuer()?)
+    }
+
+    /// Runs something with the session and an issuer.
+    fn with_session<T, E: Into<SqlError>>(
+        &self,
+        run: impl FnOnce(&mut Session, &mut IoContext) -> Result<T, E>,
+    ) -> Result<T, SqlError> {
+        let mut io = self.issuer()?;
+        let mut session = lock_session(&self.engine);
+        run(&mut session, &mut io).map_err(Into::into)
+    }
+
+    /// Tells the client something, if `client_min_messages` lets it through.
+    fn notice(&mut self, notice: Notice) {
+        let rank = |word: &str| match word {
+            "debug5" | "debug4" | "debug3" | "debug2" | "debug1" | "log" => 0,
+            "notice" => 1,
+            "warning" => 2,
+            _ => 3,
+        };
+        let threshold = rank(
+            lock_session(&self.engine)
+                .settings()
+                .text("client_min_messages"),
+        );
+        let passes = match notice.severity {
+            NoticeSeverity::Info => true,
+            NoticeSeverity::Notice => threshold <= 1,
+            NoticeSeverity::Warning => threshold <= 2,
+        };
+        if passes {
+            self.notices.push(notice);
+        }
+    }
+
+    fn warn(&mut self, sqlstate: &'static str, message: impl Into<String>) {
+        self.notice(Notice::new(NoticeSeverity::Warning, sqlstate, message));
+    }
+
+    /// Begins a statement, and with it a transaction unless one is in progress.
+    fn begin_statement(&mut self) -> Result<(), SqlError> {
+        let mut session = lock_session(&self.engine);
+        let begins = !session.in_transaction();
+        session.begin_statement()?;
+        self.statement_start_us = now_us();
+        if begins {
+            self.scans = ScanGroup::new();
+            self.transaction_start_us = self.statement_start_us;
+        }
+        self.in_transaction = true;
+        let timeout_ms = u64::try_from(session.settings().integer("statement_timeout"));
+        let (statement, cancel) = (session.statement_id(), session.cancel().clone());
+        drop(session);
+        self.timer = match (timeout_ms, statement) {
+            (Ok(timeout_ms @ 1..), Some(statement)) => {
+                let task = self.shared.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(timeout_ms)).await;
+                    cancel.request_for(statement, CancelReason::StatementTimeout);
+                });
+                Some(AbortOnDrop(task.abort_handle()))
+            }
+            _ => None,
+        };
+        Ok(())
+    }
+
+    /// After anything that may have changed where the transaction is.
+    fn note_transaction(&mut self) {
+        let session = lock_session(&self.engine);
+        self.in_transaction = session.in_transaction();
+        self.status = match session.transaction_status() {
+            trunkline_engine::TransactionStatus::Idle => TransactionStatus::Idle,
+            trunkline_engine::TransactionStatus::InBlock => TransactionStatus::InBlock,
+            trunkline_engine::TransactionStatus::Failed => TransactionStatus::Failed,
+        };
+    }
+
+    fn show_waiting(&self) {
+        let state = match self.status {
+            TransactionStatus::Failed => ActivityState::IdleInFailedTransaction,
+            TransactionStatus::InBlock => ActivityState::IdleInTransaction,
+            TransactionStatus::Idle if self.in_transaction => ActivityState::IdleInTransaction,
+            TransactionStatus::Idle => ActivityState::Idle,
+        };
+        let session = lock_session(&self.engine);
+        self.activity
+            .wait(state, session.settings().text("application_name"), now_us());
+    }
+
+    /// The statement failed: its transaction is rolled back.
+    pub fn abort(&mut self) {
+        self.timer = None;
+        self.scans.close();
+        lock_session(&self.engine).fail_statement();
+        self.note_transaction();
+        self.show_waiting();
+    }
+
+    /// The end of a query string, or of a series of extended-protocol messages. Blocks only if
+    /// [`Backend::needs_commit`].
+    ///
+    /// # Errors
+    /// The implicit transaction could not commit, and is rolled back.
+    pub fn sync(&mut self) -> Result<(), SqlError> {
+        self.timer = None;
+        if self.needs_commit() {
+            self.scans.close();
+        }
+        let result = lock_session(&self.engine).sync();
+        self.note_transaction();
+        self.show_waiting();
+        Ok(result?)
+    }
+
+    /// Whether an implicit transaction is in progress.
+    pub fn needs_commit(&self) -> bool {
+        self.in_transaction && self.status == TransactionStatus::Idle
+    }
+
+    /// Analyses a statement.
+    ///
+    /// # Errors
+    /// What is wrong with it; its transaction is rolled back.
+    pub fn prepare(
+        &mut self,
+        sql: &str,
+        declared: &[trunkline_types::Oid],
+    ) -> Result<Arc<Prepared>, SqlError> {
+        let result = self.analyse(sql, declared);
+        if result.is_err() {
+            self.abort();
+        } else {
+            self.note_transaction();
+        }
+        result.map(Arc::new)
+    }
+
+    /// Runs a statement.
+    ///
+    /// # Errors
+    /// The statement's; its transaction is rolled back.
+    pub fn execute(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        params: Vec<Param>,
+        early: &mut Early,
+    ) -> Result<Finished, SqlError> {
+        let result = self.run(prepared, params, early);
+        if result.is_err() {
+            self.abort();
+        } else {
+            self.note_transaction();
+        }
+        result
+    }
+
+    fn run(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        params: Vec<Param>,
+        early: &mut Early,
+    ) -> Result<Finished, SqlError> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(Finished::Outcome(Outcome::Empty));
+        };
+        if let Statement::Transaction(statement) = statement {
+            self.activity
+                .begin(prepared.text(), self.transaction_start_us, now_us());
+            return self.control_transaction(statement).map(Finished::command);
+        }
+        self.refuse_if_failed()?;
+        self.begin_statement()?;
+        self.activity.begin(
+            prepared.text(),
+            self.transaction_start_us,
+            self.statement_start_us,
+        );
+        let values = prepared.values(params, &self.styles().input)?;
+        match statement {
+            Statement::Query(query) => self.select(prepared, query, &values).map(Finished::Outcome),
+            Statement::Insert(insert) => {
+                let rows = self.insert(prepared.text(), insert, &values)?;
+                Ok(Finished::command(format!("INSERT 0 {rows}")))
+            }
+            Statement::Explain(explain) => self
+                .explain(prepared.text(), explain, &values)
+                .map(Finished::Outcome),
+            Statement::CreateTable(create) => {
+                self.create_table(create)?;
+                Ok(Finished::command("CREATE TABLE"))
+            }
+            Statement::DropTable(drop) => {
+                self.drop_tables(drop)?;
+                Ok(Finished::command("DROP TABLE"))
+            }
+            Statement::Truncate(names) => {
+                self.truncate(names)?;
+                Ok(Finished::command("TRUNCATE TABLE"))
+            }
+            Statement::Copy(copy) if copy.is_from => self.copy_from(copy, early),
+            Statement::Copy(copy) => self.copy_to(prepared.text(), copy, early),
+            Statement::Lock(lock) => {
+                self.lock_tables(lock)?;
+                Ok(Finished::command("LOCK TABLE"))
+            }
+            Statement::Transaction(_) => unreachable!("transaction control was handled before"),
+            Statement::Set(set) => {
+                self.set(set)?;
+                let tag = match set {
+                    crate::statement::SetStatement::ResetAll => "RESET",
+                    crate::statement::SetStatement::Default { is_reset: true, .. } => "RESET",
+                    _ => "SET",
+                };
+                Ok(Finished::command(tag))
+            }
+            Statement::Show(name) => self.show(name.as_deref()).map(Finished::Outcome),
+            Statement::Checkpoint => {
+                let mut io = self.issuer()?;
+                self.shared.database().checkpoint(&mut io)?;
+                Ok(Finished::command("CHECKPOINT"))
+            }
+            Statement::Discard(what) => self.discard(*what).map(Finished::command),
+            Statement::Prepare(prepare) => {
+                self.prepare_named(prepare)?;
+                Ok(Finished::command("PREPARE"))
+            }
+            Statement::Execute(execute) => self.execute_named(execute, early),
+            Statement::Deallocate(name) => self.deallocate(name.as_deref()).map(Finished::command),
+        }
+    }
+
+    fn refuse_if_failed(&self) -> Result<(), SqlError> {
+        if self.status == TransactionStatus::Failed {
+            return Err(SqlError::new(
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a statement may run in a failed block.
+    fn ends_transaction(statement: &Statement) -> bool {
+        matches!(
+            statement,
+            Statement::Transaction(
+                TransactionStatement::Commit { .. } | TransactionStatement::Rollback { .. }
+            )
+        )
+    }
+
+    /// What reading and printing values depends on.
+    fn styles(&self) -> Arc<Styles> {
+        let session = lock_session(&self.engine);
+        let settings = session.settings();
+        let time_zone = TimeZone::parse(settings.text("TimeZone")).unwrap_or_else(TimeZone::utc);
+        let default = (DateStyle::Iso, DateOrder::Mdy);
+        let (date_style, date_order) =
+            parse_date_style(settings.text("DateStyle"), default).unwrap_or(default);
+        let bytea_output = match settings.text("bytea_output") {
+            "escape" => trunkline_types::ByteaOutput::Escape,
+            _ => trunkline_types::ByteaOutput::Hex,
+        };
+        Arc::new(Styles {
+            input: InputStyle {
+                time_zone: time_zone.clone(),
+                date_order,
+                now_us: self.transaction_start_us,
+            },
+            output: OutputStyle {
+                time_zone,
+                date_style,
+                date_order,
+                extra_float_digits: i32::try_from(settings.integer("extra_float_digits"))
+                    .unwrap_or(1),
+                bytea_output,
+            },
+        })
+    }
+
+    /// A planner for the running statement.
+    fn planner(&self, styles: &Arc<Styles>) -> Planner {
+        let resolver = Arc::new(Resolver::new(&self.engine, &self.shared, &self.scans));
+        let work_mem_kb = lock_session(&self.engine).settings().integer("work_mem");
+        let session = facts::Facts::new(
+            &lock_session(&self.engine),
+            SessionRef::new(&self.engine),
+            Arc::clone(&resolver),
+            self.transaction_start_us,
+            self.statement_start_us,
+        );
+        let external = functions::StorageFunctions::new(
+            &self.shared,
+            SessionRef::new(&self.engine),
+            &self.scans,
+        );
+        self.shared.query_context(work_mem_kb).planner(QueryInputs {
+            tables: resolver,
+            session: Arc::new(session),
+            external: Arc::new(external),
+            styles: Arc::clone(styles),
+        })
+    }
+
+    /// The next rows of a query that this thread itself reads.
+    fn next_batch(
+        &self,
+        stream: &mut QueryStream,
+        cancel: &CancelToken,
+    ) -> Result<Option<Batch>, SqlError> {
+        self.shared.block_on(async {
+            tokio::select! {
+                biased;
+                reason = cancel.requested_async() => Err(cancelled(reason)),
+                batch = stream.next() => Ok(batch.transpose()?),
+            }
+        })
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.timer = None;
+        self.scans.close();
+        // A query's plan may hold the session a moment longer; its transaction ends here.
+        lock_session(&self.engine).rollback_block();
+    }
+}
+
+/// The error of a statement that was told to stop.
+pub(crate) fn cancelled(reason: CancelReason) -> SqlError {
+    SqlError {
+        is_fatal: reason == CancelReason::Terminate,
+        sqlstate: Cow::Borrowed(reason.sqlstate()),
+        ..SqlError::internal(reason.message())
+    }
+}
+
+/// A setting's value in the spelling that users see.
+fn setting_text(definition: &guc::SettingDefinition, value: &SettingValue) -> String {
+    value.show(definition)
+}

@@ -1,0 +1,101 @@
+//! A query's rows on their way out: from the executor through a bounded channel.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use trunkline_txn::CancelToken;
+use trunkline_types::{ColumnType, OutputStyle, output_binary, output_text};
+
+use super::{AbortOnDrop, cancelled};
+use crate::database::SqlDatabase;
+use crate::error::SqlError;
+use crate::outcome::{BatchRows, Cell, Format, RowBatch, RowStream, RowTag};
+use crate::query::{Batch, Field, QueryStream};
+
+/// Batches that wait for the reader.
+const BATCHES_AHEAD: usize = 2;
+
+struct QueryRows {
+    batch: Batch,
+    columns: Arc<[ColumnType]>,
+    style: Arc<OutputStyle>,
+    /// One value's payload.
+    payload: RefCell<Vec<u8>>,
+}
+
+impl BatchRows for QueryRows {
+    fn row_count(&self) -> usize {
+        self.batch.rows()
+    }
+
+    fn encode(
+        &self,
+        row: usize,
+        column: usize,
+        format: Format,
+        out: &mut Vec<u8>,
+    ) -> Result<Cell, SqlError> {
+        let mut payload = self.payload.borrow_mut();
+        payload.clear();
+        if !self.batch.column(column)?.append(row, &mut payload)? {
+            return Ok(Cell::Null);
+        }
+        let ty = &self.columns[column];
+        match format {
+            Format::Text => output_text(ty, &payload, &self.style, out)?,
+            Format::Binary => output_binary(ty, &payload, out)?,
+        }
+        Ok(Cell::Value)
+    }
+}
+
+/// The types that a result's values are printed as.
+pub(super) fn column_types(fields: &[Field]) -> Result<Arc<[ColumnType]>, SqlError> {
+    fields
+        .iter()
+        .map(|field| Ok(ColumnType::new(field.ty.oid, field.ty.typmod)?))
+        .collect()
+}
+
+/// Runs a query on the executor; dropping the result stops it.
+pub(super) fn row_stream(
+    shared: &SqlDatabase,
+    mut stream: QueryStream,
+    style: OutputStyle,
+    cancel: CancelToken,
+) -> Result<RowStream, SqlError> {
+    let columns = column_types(stream.fields())?;
+    let style = Arc::new(style);
+    let tag = RowTag::Counted("SELECT");
+    let (sender, rows) = RowStream::channel(tag, BATCHES_AHEAD);
+    let task = shared.spawn(async move {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                reason = cancel.requested_async() => return sender.fail(cancelled(reason)).await,
+                batch = stream.next() => batch,
+            };
+            let batch = match batch {
+                None => return sender.finish().await,
+                Some(Err(error)) => return sender.fail(error.into()).await,
+                Some(Ok(batch)) => RowBatch::new(QueryRows {
+                    batch,
+                    columns: Arc::clone(&columns),
+                    style: Arc::clone(&style),
+                    payload: RefCell::default(),
+                }),
+            };
+            if sender.send(batch).await.is_err() {
+                return;
+            }
+        }
+    });
+    let state = (rows, AbortOnDrop(task.abort_handle()));
+    Ok(RowStream::new(
+        tag,
+        futures::stream::unfold(state, |(mut rows, running)| async {
+            let batch = rows.next().await?;
+            Some((batch, (rows, running)))
+        }),
+    ))
+}

@@ -1,0 +1,162 @@
+//! The scans of one transaction.
+//!
+//! A stream of rows may outlive the call that started it, and its scans read tables whose locks
+//! belong to the transaction. So a transaction does not end before its scans: closing the group
+//! tells them to stop, and waits until they have.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+use trunkline_pgformat::Oid;
+
+struct Shared {
+    /// The relations being scanned, one entry a running partition. Its lock is a leaf.
+    running: Mutex<Vec<Oid>>,
+    /// Signalled when a partition ends.
+    ended: Condvar,
+    /// Set once, when the transaction ends.
+    is_closed: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn running(&self) -> MutexGuard<'_, Vec<Oid>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The scans of one transaction; clones are the same group.
+#[derive(Clone)]
+pub(crate) struct ScanGroup {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for ScanGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScanGroup")
+            .field("is_closed", &self.is_closed())
+            .finish()
+    }
+}
+
+impl ScanGroup {
+    pub fn new() -> ScanGroup {
+        ScanGroup {
+            shared: Arc::new(Shared {
+                running: Mutex::default(),
+                ended: Condvar::new(),
+                is_closed: watch::Sender::new(false),
+            }),
+        }
+    }
+
+    /// Counts a scan of `relation` in; `None` if the transaction has ended.
+    pub fn enter(&self, relation: Oid) -> Option<RunningScan> {
+        // Under the lock that `close` takes after it has set the flag: either it sees the scan, or
+        // the scan sees the flag.
+        let mut running = self.shared.running();
+        if self.is_closed() {
+            return None;
+        }
+        running.push(relation);
+        Some(RunningScan {
+            group: self.clone(),
+            relation,
+        })
+    }
+
+    /// Whether a scan of `relation` is under way.
+    pub fn is_scanning(&self, relation: Oid) -> bool {
+        self.shared.running().contains(&relation)
+    }
+
+    /// Whether the scans are to stop.
+    pub fn is_closed(&self) -> bool {
+        *self.shared.is_closed.borrow()
+    }
+
+    async fn closed(&self) {
+        let mut is_closed = self.shared.is_closed.subscribe();
+        // The sender lives as long as `self`.
+        let _ = is_closed.wait_for(|is_closed| *is_closed).await;
+    }
+
+    /// Tells the scans to stop and waits until they have; blocks.
+    pub fn close(&self) {
+        self.shared.is_closed.send_replace(true);
+        let mut running = self.shared.running();
+        while !running.is_empty() {
+            running = self
+                .shared
+                .ended
+                .wait(running)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A scan that runs, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct RunningScan {
+    group: ScanGroup,
+    relation: Oid,
+}
+
+impl RunningScan {
+    /// Whether it is to stop.
+    pub fn is_to_stop(&self) -> bool {
+        self.group.is_closed()
+    }
+}
+
+impl Drop for RunningScan {
+    fn drop(&mut self) {
+        let mut running = self.group.shared.running();
+        if let Some(index) = running
+            .iter()
+            .position(|relation| *relation == self.relation)
+        {
+            running.swap_remove(index);
+        }
+        self.group.shared.ended.notify_all();
+    }
+}
+
+/// Hands `item` over from an engine thread, once there is room; false when nobody wants it, or
+/// the scan is to stop.
+pub(crate) fn send<T>(sender: &mpsc::Sender<T>, item: T, scan: &RunningScan) -> bool {
+    match sender.try_send(item) {
+        Ok(()) => true,
+        Err(mpsc::error::TrySendError::Closed(_)) => false,
+        Err(mpsc::error::TrySendError::Full(item)) => futures::executor::block_on(async {
+            tokio::select! {
+                biased;
+                () = scan.group.closed() => false,
+                sent = sender.send(item) => sent.is_ok(),
+            }
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_stops_a_scan_that_waits_for_room() {
+        let group = ScanGroup::new();
+        let scan = group.enter(Oid(1)).unwrap();
+        assert!(group.is_scanning(Oid(1)));
+        let (sender, mut receiver) = mpsc::channel(1);
+        let thread = std::thread::spawn(move || {
+            assert!(send(&sender, 1, &scan));
+            // Nobody receives: this waits until the group is closed.
+            let delivered = send(&sender, 2, &scan);
+            (delivered, scan.is_to_stop())
+        });
+        group.close();
+        assert_eq!(thread.join().unwrap(), (false, true));
+        assert!(!group.is_scanning(Oid(1)));
+        assert!(group.enter(Oid(1)).is_none());
+        assert_eq!(receiver.try_recv().ok(), Some(1));
+    }
+}

@@ -1,0 +1,371 @@
+//! One connection's session, for async callers.
+//!
+//! A session is two halves: this one, which the caller holds, and its [`Backend`], which blocks.
+//! For every call the backend moves to an engine thread, and comes home through a channel when the
+//! call has ended; COPY's call ends with its data.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+use trunkline_txn::CancelToken;
+use trunkline_types::Oid;
+
+pub use crate::backend::Prepared;
+use crate::backend::{Backend, Early, Finished};
+use crate::database::SqlDatabase;
+use crate::error::SqlError;
+use crate::outcome::{Notice, Outcome, Param, TransactionStatus};
+use crate::statement::split_statements;
+
+/// What a session starts with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StartupParameters {
+    /// The user; any.
+    pub user: String,
+    /// The database: `postgres`.
+    pub database: String,
+    /// Settings, in the order in which they apply.
+    pub options: Vec<(String, String)>,
+}
+
+/// Where the backend is.
+enum Home {
+    /// Here.
+    Here(Box<Backend>),
+    /// On an engine thread, which sends it back.
+    Away(oneshot::Receiver<Box<Backend>>),
+    /// It is gone: a failure left it unusable.
+    Lost,
+}
+
+/// A session. Dropping it rolls back what is open.
+pub struct SqlSession {
+    shared: Arc<SqlDatabase>,
+    home: Home,
+    backend_pid: i32,
+    cancel: CancelToken,
+    /// The transaction's status when the backend was last at home.
+    status: TransactionStatus,
+    /// The settings that clients are told of, as they were last told.
+    reported: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for SqlSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqlSession")
+            .field("backend_pid", &self.backend_pid)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lost() -> SqlError {
+    SqlError {
+        is_fatal: true,
+        ..SqlError::internal("the session was lost in an internal error")
+    }
+}
+
+impl SqlSession {
+    /// A new session.
+    ///
+    /// # Errors
+    /// 53300 with too many sessions, 57P03 when the system stops, or a bad setting.
+    pub fn new(
+        shared: &Arc<SqlDatabase>,
+        parameters: &StartupParameters,
+    ) -> Result<SqlSession, SqlError> {
+        let session = shared
+            .database()
+            .session(&parameters.user, &parameters.options)?;
+        let (backend_pid, cancel) = (session.backend_pid(), session.cancel().clone());
+        let backend = Box::new(Backend::new(Arc::clone(shared), session));
+        Ok(SqlSession {
+            shared: Arc::clone(shared),
+            reported: backend.reported_settings(),
+            home: Home::Here(backend),
+            backend_pid,
+            cancel,
+            status: TransactionStatus::Idle,
+        })
+    }
+
+    /// `pg_backend_pid()`, unique among the sessions that exist.
+    pub fn backend_pid(&self) -> i32 {
+        self.backend_pid
+    }
+
+    /// What stops the running statement.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// Where the statements lie in a query string, in bytes, without their semicolons; blank ones
+    /// are left out.
+    pub fn split(&self, query: &str) -> Vec<Range<usize>> {
+        split_statements(query)
+            .into_iter()
+            .map(|statement| statement.offset..statement.offset + statement.text.len())
+            .collect()
+    }
+
+    /// Whether a transaction block is open.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// The reported settings with their values as they were last told.
+    pub fn parameter_statuses(&self) -> Vec<(String, String)> {
+        self.reported.clone()
+    }
+
+    /// Those of them that have changed since they were last told.
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        self.look_home();
+        let Home::Here(backend) = &self.home else {
+            return Vec::new();
+        };
+        let now = backend.reported_settings();
+        let changed = now
+            .iter()
+            .filter(|setting| !self.reported.contains(setting));
+        let changed = changed.cloned().collect();
+        self.reported = now;
+        changed
+    }
+
+    /// What is to be told to the client besides results, oldest first.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.look_home();
+        match &mut self.home {
+            Home::Here(backend) => backend.take_notices(),
+            Home::Away(_) | Home::Lost => Vec::new(),
+        }
+    }
+
+    /// Analyses one statement. `param_types` are the client's, 0 where it leaves the type open;
+    /// they may be fewer than the parameters. A blank string is a statement as well.
+    ///
+    /// # Errors
+    /// What is wrong with the statement; 25P02 in a failed block. What was open is rolled back.
+    pub async fn prepare(
+        &mut self,
+        sql: &str,
+        param_types: &[Oid],
+    ) -> Result<Arc<Prepared>, SqlError> {
+        let (sql, param_types) = (sql.to_owned(), param_types.to_vec());
+        self.call(move |backend| backend.prepare(&sql, &param_types))
+            .await?
+    }
+
+    /// Starts a statement, with as many parameters as it has. What streams goes on while the
+    /// caller reads or writes it; requests on the cancel token count until [`SqlSession::sync`],
+    /// [`SqlSession::abort`] or the next statement.
+    ///
+    /// # Errors
+    /// The statement's; what was open is rolled back.
+    pub async fn execute(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        params: Vec<Param>,
+    ) -> Result<Outcome, SqlError> {
+        let prepared = Arc::clone(prepared);
+        let (sender, outcome) = oneshot::channel();
+        let mut early = Early::new(sender);
+        self.depart(move |backend| {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                backend.execute(&prepared, params, &mut early)
+            }));
+            let result = result.unwrap_or_else(|_| {
+                backend.abort();
+                Err(panicked())
+            });
+            Box::new(move || match result {
+                Ok(Finished::Outcome(outcome)) => early.send(Ok(outcome)),
+                Ok(Finished::Then(then)) => then(),
+                Err(error) => early.send(Err(error)),
+            })
+        })
+        .await?;
+        let outcome = outcome.await.unwrap_or_else(|_| Err(lost()));
+        self.look_home();
+        outcome
+    }
+
+    /// The end of a query string or of a series of extended-protocol messages: commits the
+    /// implicit transaction, if one is open.
+    ///
+    /// # Errors
+    /// It could not commit, and is rolled back.
+    pub async fn sync(&mut self) -> Result<(), SqlError> {
+        self.come_home().await;
+        if let Home::Here(backend) = &mut self.home
+            && !backend.needs_commit()
+        {
+            let result = backend.sync();
+            self.look_home();
+            return result;
+        }
+        self.call(Backend::sync).await?
+    }
+
+    /// A statement failed: the implicit transaction is rolled back, a transaction block waits for
+    /// ROLLBACK. Harmless when nothing is open.
+    pub async fn abort(&mut self) {
+        self.come_home().await;
+        if let Home::Here(backend) = &mut self.home
+            && !backend.is_in_transaction()
+        {
+            backend.abort();
+            self.look_home();
+            return;
+        }
+        // A backend that cannot get a thread ends with its session, which rolls back too.
+        if self.call(Backend::abort).await.is_err() {
+            tracing::warn!("a failed transaction could not be rolled back at once");
+        }
+    }
+
+    /// Runs one query string as the simple protocol does, for callers that want no streams: every
+    /// statement to its end, up to the first that fails.
+    ///
+    /// # Errors
+    /// The first statement's that fails; what was open implicitly is rolled back.
+    pub async fn run(&mut self, query: &str) -> Result<Vec<String>, SqlError> {
+        let mut tags = Vec::new();
+        for range in self.split(query) {
+            let prepared = self.prepare(&query[range], &[]).await?;
+            let tag = match self.execute(&prepared, Vec::new()).await? {
+                Outcome::Command { tag } => tag,
+                Outcome::Empty => continue,
+                Outcome::Rows(mut rows) => {
+                    let mut count = 0;
+                    while let Some(batch) = rows.next().await {
+                        match batch {
+                            Ok(batch) => count += batch.len() as u64,
+                            Err(error) => {
+                                self.abort().await;
+                                return Err(error);
+                            }
+                        }
+                    }
+                    rows.tag().text(count)
+                }
+                Outcome::CopyIn(_) | Outcome::CopyOut(_) => {
+                    self.abort().await;
+                    return Err(SqlError::not_supported("COPY with the client in a script"));
+                }
+            };
+            tags.push(tag);
+        }
+        self.sync().await?;
+        Ok(tags)
+    }
+
+    /// Takes note of a backend that has come home.
+    fn look_home(&mut self) {
+        if let Home::Away(receiver) = &mut self.home {
+            match receiver.try_recv() {
+                Ok(backend) => self.home = Home::Here(backend),
+                Err(oneshot::error::TryRecvError::Closed) => self.home = Home::Lost,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+        }
+        if let Home::Here(backend) = &self.home {
+            self.status = backend.transaction_status();
+        }
+    }
+
+    /// Waits for the backend.
+    async fn come_home(&mut self) {
+        if let Home::Away(receiver) = &mut self.home {
+            self.home = match receiver.await {
+                Ok(backend) => Home::Here(backend),
+                Err(_) => Home::Lost,
+            };
+        }
+        self.look_home();
+    }
+
+    /// Runs `work` with the backend on an engine thread. A panic in it rolls back.
+    async fn call<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Backend) -> T + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let (sender, result) = oneshot::channel();
+        self.depart(move |backend| {
+            let result = catch_unwind(AssertUnwindSafe(|| work(backend))).map_err(|_| {
+                backend.abort();
+                panicked()
+            });
+            Box::new(move || {
+                // The caller may have gone away.
+                let _ = sender.send(result);
+            })
+        })
+        .await?;
+        let result = result.await.unwrap_or_else(|_| Err(lost()));
+        self.look_home();
+        result
+    }
+
+    /// Sends the backend to an engine thread. What `work` returns is done once the backend is on
+    /// its way home.
+    async fn depart(
+        &mut self,
+        work: impl FnOnce(&mut Backend) -> Box<dyn FnOnce() + Send> + Send + 'static,
+    ) -> Result<(), SqlError> {
+        self.come_home().await;
+        let Home::Here(backend) = std::mem::replace(&mut self.home, Home::Lost) else {
+            return Err(lost());
+        };
+        let (sender, receiver) = oneshot::channel();
+        // A thread that cannot be had must not take the backend with it.
+        let luggage = Arc::new(Mutex::new(Some(backend)));
+        let taken = Arc::clone(&luggage);
+        let spawned = self.shared.database().threads().spawn(move || {
+            let backend = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(mut backend) = backend {
+                let then = work(&mut backend);
+                // If nobody waits, the backend ends here, where it may block.
+                let _ = sender.send(backend);
+                then();
+            }
+        });
+        match spawned {
+            Ok(()) => {
+                self.home = Home::Away(receiver);
+                Ok(())
+            }
+            Err(error) => {
+                let backend = luggage
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                self.home = backend.map_or(Home::Lost, Home::Here);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn panicked() -> SqlError {
+    SqlError::internal("the statement ended in an internal error")
+        .with_detail("It was rolled back. The server's log says more.")
+}
+
+impl Drop for SqlSession {
+    fn drop(&mut self) {
+        if let Home::Here(backend) = std::mem::replace(&mut self.home, Home::Lost)
+            && backend.is_in_transaction()
+        {
+            // Rolling back blocks. Without a thread it happens here after all.
+            let _ = self
+                .shared
+                .database()
+                .threads()
+                .spawn(move || drop(backend));
+        }
+    }
+}
