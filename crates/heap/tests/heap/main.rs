@@ -1,0 +1,9 @@
+//! The heap through its public API: visibility, hints and the visibility map, loads, scans.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod failing;
+mod hints;
+mod loads;
+mod rig;
+mod scans;
+mod tuple_visibility;
