@@ -7,6 +7,7 @@ use trunkline_aio::AlignedBuf;
 use trunkline_buffer::{ReadStream, ReadStreamFlags, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, RELSEG_SIZE};
+use trunkline_smgr::{segment_path, segment_remaining};
 
 use crate::error::{EngineError, StatementError};
 use crate::session::Session;
@@ -14,7 +15,8 @@ use crate::session::Session;
 /// Where the blocks are read to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PrewarmMode {
-    /// Into the operating system's cache, if there is one between us and the disk.
+    /// Into the cache next to the disk, without waiting: the operating system's; with direct I/O there
+    /// is none, and it is the buffer pool.
     Prefetch,
     /// Out of the file, and no further.
     Read,
@@ -62,7 +64,7 @@ const READS_IN_FLIGHT: usize = 8;
 /// Reads the blocks; their number.
 ///
 /// # Errors
-/// 22023 for a block outside the fork, 55000 for a fork that does not exist, and those of reading.
+/// 22023 for a block outside the fork or a fork that does not exist, and those of reading.
 pub fn prewarm(session: &Session, request: &PrewarmRequest) -> Result<i64, EngineError> {
     let fork = RelFork {
         rel: request.relation.locator,
@@ -97,17 +99,10 @@ pub fn prewarm(session: &Session, request: &PrewarmRequest) -> Result<i64, Engin
     match request.mode {
         PrewarmMode::Buffer => read_into_pool(session, fork, first, last)?,
         PrewarmMode::Read => read_past_pool(session, fork, first, last)?,
-        PrewarmMode::Prefetch => {
-            if database.smgr().is_direct() {
-                return Err(StatementError::new(
-                    "55000",
-                    "prefetch is not supported while io_direct includes \"data\"",
-                )
-                .with_hint("Use mode \"buffer\".")
-                .into());
-            }
-            read_past_pool(session, fork, first, last)?;
+        PrewarmMode::Prefetch if database.smgr().is_direct() => {
+            prefetch_into_pool(session, fork, first, last)?;
         }
+        PrewarmMode::Prefetch => read_past_pool(session, fork, first, last)?,
     }
     Ok(i64::from(last - first) + 1)
 }
@@ -138,6 +133,31 @@ fn read_into_pool(
     Ok(())
 }
 
+/// Starts reads, and leaves them to complete by themselves; how one ends is told to who next wants the
+/// block.
+fn prefetch_into_pool(
+    session: &Session,
+    fork: RelFork,
+    first: BlockNumber,
+    last: BlockNumber,
+) -> Result<(), EngineError> {
+    const STEP_BLOCKS: u32 = 128;
+    let mut io = session.issuer()?;
+    let mut next = first;
+    loop {
+        session.cancel().check()?;
+        let count = (last - next).saturating_add(1).min(STEP_BLOCKS);
+        session
+            .database()
+            .pool()
+            .prefetch(&mut io, fork, next, count)?;
+        if last - next < count {
+            return Ok(());
+        }
+        next += count;
+    }
+}
+
 /// Reads in large raw I/Os, several in flight, into buffers that are used over and over.
 fn read_past_pool(
     session: &Session,
@@ -159,30 +179,32 @@ fn read_past_pool(
             let buffer = spare
                 .pop()
                 .unwrap_or_else(|| AlignedBuf::zeroed(READ_BYTES));
-            let read = io.read_raw(&file, buffer, offset, blocks as usize * BLCKSZ)?;
-            in_flight.push_back((next, read));
+            let bytes = blocks as usize * BLCKSZ;
+            let read = io.read_raw(&file, buffer, offset, bytes)?;
+            in_flight.push_back((next, bytes, read));
             next += blocks;
             continue;
         }
         session.cancel().check()?;
-        if let Some((block, read)) = in_flight.pop_front() {
+        if let Some((block, bytes, read)) = in_flight.pop_front() {
             let (buffer, result) = read.wait(&mut io);
-            result.map_err(|error| {
+            let failed = |why: String| {
+                let last = block + (bytes / BLCKSZ) as u32 - 1;
+                let file = segment_path(fork.rel, fork.fork, block / RELSEG_SIZE);
                 StatementError::new(
                     "58030",
-                    format!(
-                        "could not read block {block} of \"{}\": {error}",
-                        fork.rel.path(fork.fork)
-                    ),
+                    format!("could not read blocks {block}..{last} in file \"{file}\": {why}"),
                 )
-            })?;
-            spare.push(buffer);
+            };
+            match result {
+                Ok(read_bytes) if read_bytes == bytes => spare.push(buffer),
+                Ok(read_bytes) => {
+                    let why = format!("read only {read_bytes} of {bytes} bytes");
+                    return Err(failed(why).into());
+                }
+                Err(error) => return Err(failed(error.to_string()).into()),
+            }
         }
     }
     Ok(())
-}
-
-/// Blocks from `block` to the end of its segment file.
-fn segment_remaining(block: BlockNumber) -> u32 {
-    RELSEG_SIZE - block % RELSEG_SIZE
 }

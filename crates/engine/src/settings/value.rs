@@ -70,7 +70,7 @@ fn parse_number(definition: &SettingDefinition, text: &str) -> Result<f64, Setti
     let family = unit_family(definition.unit);
     let hint = || {
         family.map(|(units, _)| {
-            if std::ptr::eq(units, MEMORY_UNITS) {
+            if units == MEMORY_UNITS {
                 MEMORY_HINT
             } else {
                 TIME_HINT
