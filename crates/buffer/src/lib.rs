@@ -45,9 +45,10 @@
 //! none of these locks. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
 //! across a wait.
 //!
-//! Hint bits change under the exclusive content lock like everything else: a reader upgrades
-//! ([`ShareGuard::try_upgrade`]) if it is alone, and else leaves them for the next one. So no byte
-//! that somebody may be looking at ever changes, and a write in flight needs no copy.
+//! Hint bits change under the exclusive content lock like everything else: a reader takes it if it is
+//! free ([`PinnedBuffer::try_exclusive`]) or upgrades if it is alone ([`ShareGuard::try_upgrade`]), and
+//! else leaves them for the next one. So no byte that somebody may be looking at ever changes, and a
+//! write in flight needs no copy.
 
 mod callbacks;
 mod descriptor;

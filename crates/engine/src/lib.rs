@@ -7,18 +7,18 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`database`] | open, checkpoint, clean stop; what everybody shares |
-//! | [`session`] | the transaction block, locks, what a transaction's end sees to |
-//! | [`relations`] | names to locked relations |
-//! | [`ddl`] | CREATE, DROP and TRUNCATE |
-//! | [`load`] | rows into a table: COPY and INSERT |
-//! | [`failed_tails`] | giving back what failed loads added to tables |
-//! | [`table_scan`] | rows out of a table, in partitions |
+//! | `database` | open, checkpoint, clean stop; what everybody shares |
+//! | `session` | the transaction block, locks, what a transaction's end sees to |
+//! | `relations` | names to locked relations |
+//! | `ddl` | CREATE, DROP and TRUNCATE |
+//! | `load` | rows into a table: COPY and INSERT |
+//! | `failed_tails` | giving back what failed loads added to tables |
+//! | `table_scan` | rows out of a table, in partitions |
 //! | [`prewarm`] | blocks into the pool, or only past the disk |
 //! | [`settings`] | PostgreSQL's settings |
 //! | [`data_directory`] | layout, lock file, control file |
-//! | [`init`] | a new cluster |
-//! | [`engine_threads`] | threads for blocking code |
+//! | `init` | a new cluster |
+//! | `engine_threads` | threads for blocking code |
 //!
 //! ```text
 //! Database::open ─▶ session() ─▶ begin_statement ─▶ open_relation (lock) ─▶ Load / TableScan / ddl

@@ -6,13 +6,13 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`visibility`] | whether a snapshot sees a tuple (`HeapTupleSatisfiesMVCC`) |
-//! | [`scan`] | pages ahead of their use, in ranges that several scans can share |
-//! | [`page_hints`] | what a scan leaves behind for the next: hint bits, all-visible marks |
-//! | [`bulk_insert`] | many tuples onto pages of their own, which stream to disk as they fill |
-//! | [`spare_pages`] | pages with room, in memory |
-//! | [`modify`] | single inserts, deletes and updates, for the catalogs |
-//! | [`visibility_map`] | the fork of all-visible and all-frozen bits |
+//! | `visibility` | whether a snapshot sees a tuple (`HeapTupleSatisfiesMVCC`) |
+//! | `scan` | pages ahead of their use, in ranges that several scans can share |
+//! | `page_hints` | what a scan leaves behind for the next: hint bits, all-visible marks |
+//! | `bulk_insert` | many tuples onto pages of their own, which stream to disk as they fill |
+//! | `spare_pages` | pages with room, in memory |
+//! | `modify` | single inserts, deletes and updates, for the catalogs |
+//! | `visibility_map` | the fork of all-visible and all-frozen bits |
 //!
 //! ```text
 //! ScanBlocks ──▶ ReadStream ──▶ pinned page ──▶ Visibility ──▶ visible tuples, or their number
