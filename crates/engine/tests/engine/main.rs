@@ -1,0 +1,11 @@
+//! The engine through its public API: clusters, transactions, DDL, loads and scans, locks, faults.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod data_directory;
+mod faults;
+mod loads;
+mod locking;
+mod prewarming;
+mod rig;
+mod transactions;

@@ -1,0 +1,386 @@
+//! What the tests run on: a data directory, sessions, and statements on tables of (a int, b text).
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use trunkline_aio::{
+    DirEntry, Executor, File, FileMetadata, IoRequest, Op, OpenOptions as FileOptions, OsStorage,
+    Storage, SyncMethod, SystemCalls,
+};
+use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
+use trunkline_engine::{
+    Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
+    initialise,
+};
+use trunkline_pgformat::ForkNumber;
+use trunkline_txn::LockMode;
+use trunkline_types::OutputStyle;
+
+const INT4: trunkline_pgformat::Oid = trunkline_types::oids::INT4;
+const TEXT: trunkline_pgformat::Oid = trunkline_types::oids::TEXT;
+
+pub fn options(method: &str) -> OpenOptions {
+    let overrides = [
+        ("shared_buffers", "4MB"),
+        ("max_connections", "20"),
+        ("io_method", method),
+        ("deadlock_timeout", "10ms"),
+    ];
+    OpenOptions {
+        overrides: overrides
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec(),
+        initialise: true,
+    }
+}
+
+pub fn open(path: &Path, method: &str) -> Arc<Database> {
+    Database::open(path, &options(method)).unwrap()
+}
+
+/// A new cluster to copy, which takes less time than making one, with its hundreds of syncs.
+fn cluster() -> &'static Path {
+    static CLUSTER: OnceLock<PathBuf> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster");
+        // Of an earlier run, and of another version perhaps.
+        let _ = std::fs::remove_dir_all(&path);
+        initialise(&path).unwrap();
+        path
+    })
+}
+
+/// Copies a directory with what is below it.
+pub fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// A running database system in a directory of its own.
+pub struct Rig {
+    /// None only while it restarts.
+    database: Option<Arc<Database>>,
+    pub path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    pub fn new() -> Rig {
+        Rig::on(Foundation::default())
+    }
+
+    /// On a method of choice.
+    pub fn over(method: &str) -> Rig {
+        let mut rig = Rig::new();
+        rig.restart_over(method);
+        rig
+    }
+
+    pub fn on(foundation: Foundation) -> Rig {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        copy_directory(cluster(), &path);
+        let database = Database::open_on(foundation, &path, &options("sync")).unwrap();
+        Rig {
+            database: Some(database),
+            path,
+            _directory: directory,
+        }
+    }
+
+    pub fn database(&self) -> &Arc<Database> {
+        self.database.as_ref().unwrap()
+    }
+
+    pub fn session(&self) -> Session {
+        self.database().session("postgres", &[]).unwrap()
+    }
+
+    /// Stops cleanly and opens again.
+    pub fn restart(&mut self) {
+        self.restart_over("sync");
+    }
+
+    pub fn restart_over(&mut self, method: &str) {
+        let database = self.database.take().unwrap();
+        database.stop().unwrap();
+        assert_eq!(
+            Arc::strong_count(&database),
+            1,
+            "somebody still has the database"
+        );
+        drop(database);
+        self.database = Some(open(&self.path, method));
+    }
+
+    /// The files of users' tables, all forks.
+    pub fn files(&self) -> BTreeSet<String> {
+        std::fs::read_dir(self.path.join("base/5"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| {
+                let number = name
+                    .split('_')
+                    .next()
+                    .and_then(|number| number.parse().ok());
+                number.is_some_and(|number| oids::FIRST_NORMAL_OBJECT.0 <= number)
+            })
+            .collect()
+    }
+}
+
+pub fn definition(name: &str) -> TableDefinition {
+    TableDefinition {
+        name: name.to_owned(),
+        namespace: oids::PG_PUBLIC_NAMESPACE,
+        owner: oids::BOOTSTRAP_SUPERUSER,
+        columns: vec![
+            ColumnDefinition::new("a", INT4, -1),
+            ColumnDefinition::new("b", TEXT, -1),
+        ],
+    }
+}
+
+/// One statement of its own transaction, or of the open block.
+pub fn statement<T>(
+    session: &mut Session,
+    body: impl FnOnce(&mut Session) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    session.begin_statement()?;
+    match body(session) {
+        Ok(value) => {
+            session.sync()?;
+            Ok(value)
+        }
+        Err(error) => {
+            session.fail_statement();
+            Err(error)
+        }
+    }
+}
+
+pub fn create(session: &mut Session, name: &str) -> Result<(), EngineError> {
+    statement(session, |session| {
+        let mut io = session.issuer()?;
+        session
+            .create_table(&definition(name), false, &mut io)
+            .map(drop)
+    })
+}
+
+pub fn truncate(session: &mut Session, name: &str) -> Result<(), EngineError> {
+    statement(session, |session| {
+        let relation = opened(session, name, LockMode::AccessExclusive)?;
+        session.truncate_table(&relation, &mut session.issuer()?)
+    })
+}
+
+pub fn drop_table(session: &mut Session, name: &str) -> Result<(), EngineError> {
+    statement(session, |session| {
+        let relation = opened(session, name, LockMode::AccessExclusive)?;
+        session.drop_table(&relation, &mut session.issuer()?)
+    })
+}
+
+pub fn opened(
+    session: &Session,
+    name: &str,
+    mode: LockMode,
+) -> Result<Arc<RelationDesc>, EngineError> {
+    session.open_relation(None, name, mode, &mut session.issuer()?)
+}
+
+/// Locks a table as a statement of the open block does.
+pub fn lock_table(session: &mut Session, name: &str, mode: LockMode) -> Result<(), EngineError> {
+    statement(session, |session| opened(session, name, mode).map(drop))
+}
+
+pub fn load(session: &mut Session, name: &str, rows: i32, fail: bool) -> Result<u64, EngineError> {
+    load_as(session, name, rows, fail, false)
+}
+
+pub fn load_as(
+    session: &mut Session,
+    name: &str,
+    rows: i32,
+    fail: bool,
+    frozen: bool,
+) -> Result<u64, EngineError> {
+    statement(session, |session| {
+        let mut load = begin_load(session, name, frozen)?;
+        put_rows(&mut load, rows)?;
+        if fail {
+            // What any error in the data comes to.
+            return load.row(&[Some(&[0; 4]), Some(&[b'x'; 9000])]).map(|()| 0);
+        }
+        load.finish()
+    })
+}
+
+pub fn begin_load(session: &mut Session, name: &str, frozen: bool) -> Result<Load, EngineError> {
+    let relation = opened(session, name, LockMode::RowExclusive)?;
+    let columns = LoadColumns::all(&relation);
+    Load::begin(session, relation, columns, frozen, OutputStyle::default())
+}
+
+pub fn put_rows(load: &mut Load, rows: i32) -> Result<(), EngineError> {
+    for row in 0..rows {
+        let text = format!("row {row}");
+        load.row(&[Some(&row.to_le_bytes()), Some(text.as_bytes())])?;
+    }
+    Ok(())
+}
+
+pub fn count(session: &mut Session, name: &str) -> Result<u64, EngineError> {
+    statement(session, |session| {
+        let relation = opened(session, name, LockMode::AccessShare)?;
+        let snapshot = Arc::new(session.snapshot()?);
+        let scan = TableScan::new(session, relation, snapshot)?;
+        let mut rows = 0;
+        for _ in 0..2 {
+            scan.partition()?.count(|found| {
+                rows += found;
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(rows)
+    })
+}
+
+pub fn blocks(session: &mut Session, name: &str) -> u32 {
+    statement(session, |session| {
+        let relation = opened(session, name, LockMode::AccessShare)?;
+        Ok(session
+            .database()
+            .smgr()
+            .nblocks(relation.locator, ForkNumber::Main)?)
+    })
+    .unwrap()
+}
+
+/// The file of a table, as the session sees it.
+pub fn file(session: &mut Session, name: &str) -> PathBuf {
+    statement(session, |session| {
+        let relation = opened(session, name, LockMode::AccessShare)?;
+        Ok(session
+            .database()
+            .data_dir()
+            .join(relation.locator.path(ForkNumber::Main)))
+    })
+    .unwrap()
+}
+
+/// Faults to switch on: what the disk refuses, for files whose path contains a part.
+#[derive(Default)]
+pub struct Faults {
+    pub disk_full: AtomicBool,
+    pub renames_fail: AtomicBool,
+    pub syncs_fail: AtomicBool,
+    pub writes_fail: AtomicBool,
+}
+
+fn is_on(fault: &AtomicBool) -> bool {
+    fault.load(Ordering::SeqCst)
+}
+
+pub fn switch(fault: &AtomicBool, on: bool) {
+    fault.store(on, Ordering::SeqCst);
+}
+
+/// The operating system's disk with the faults of `faults`.
+pub fn faulty(faults: &Arc<Faults>) -> Foundation {
+    Foundation {
+        storage: Arc::new(FaultyStorage {
+            os: OsStorage::new(),
+            faults: Arc::clone(faults),
+        }),
+        method: Some(Arc::new(SyncMethod::new(Arc::new(FaultyDisk {
+            faults: Arc::clone(faults),
+        })))),
+    }
+}
+
+struct FaultyDisk {
+    faults: Arc<Faults>,
+}
+
+impl Executor for FaultyDisk {
+    /// Only the database's relation files are on the bad disk.
+    fn execute(&self, request: &IoRequest) -> i32 {
+        const EIO: i32 = 5;
+        let is_relation = request
+            .file()
+            .is_some_and(|file| file.path().to_string_lossy().contains("/base/5/"));
+        let fails = is_relation
+            && match request.op() {
+                Op::Writev => is_on(&self.faults.writes_fail),
+                Op::Fsync | Op::Fdatasync => is_on(&self.faults.syncs_fail),
+                _ => false,
+            };
+        if fails {
+            -EIO
+        } else {
+            SystemCalls.execute(request)
+        }
+    }
+}
+
+struct FaultyStorage {
+    os: OsStorage,
+    faults: Arc<Faults>,
+}
+
+impl Storage for FaultyStorage {
+    fn open(&self, path: &Path, options: FileOptions) -> std::io::Result<Arc<File>> {
+        self.os.open(path, options)
+    }
+    fn len(&self, file: &File) -> std::io::Result<u64> {
+        self.os.len(file)
+    }
+    fn set_len(&self, file: &File, len_bytes: u64) -> std::io::Result<()> {
+        self.os.set_len(file, len_bytes)
+    }
+    fn allocate(&self, file: &File, offset: u64, len_bytes: u64) -> std::io::Result<()> {
+        if is_on(&self.faults.disk_full) {
+            // Like a real file system, that gives what it has and then refuses.
+            self.os.allocate(file, offset, len_bytes / 2)?;
+            return Err(std::io::Error::from_raw_os_error(28));
+        }
+        self.os.allocate(file, offset, len_bytes)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        if is_on(&self.faults.renames_fail) {
+            return Err(std::io::Error::from_raw_os_error(5));
+        }
+        self.os.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> std::io::Result<()> {
+        self.os.unlink(path)
+    }
+    fn create_dir(&self, path: &Path) -> std::io::Result<()> {
+        self.os.create_dir(path)
+    }
+    fn remove_dir(&self, path: &Path) -> std::io::Result<()> {
+        self.os.remove_dir(path)
+    }
+    fn list(&self, path: &Path) -> std::io::Result<Vec<DirEntry>> {
+        self.os.list(path)
+    }
+    fn metadata(&self, path: &Path) -> std::io::Result<Option<FileMetadata>> {
+        self.os.metadata(path)
+    }
+    fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
+        self.os.sync_dir(path)
+    }
+}
