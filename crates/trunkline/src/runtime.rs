@@ -1,0 +1,25 @@
+//! The program's tokio runtime.
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::program_error::ProgramError;
+
+/// DataFusion plans recursively; this is address space, and memory only where it is touched.
+const WORKER_STACK_BYTES: usize = 8 << 20;
+
+/// A runtime for connections and queries: a worker for each processor that the process may use.
+/// Storage work runs on the engine's own threads, so that nothing here blocks.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn start() -> Result<Runtime, ProgramError> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread()
+        // With one worker a long computation would hold up every connection.
+        .worker_threads(processors.max(2))
+        .thread_name("trunkline-worker")
+        .thread_stack_size(WORKER_STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(|error| ProgramError::new(format!("could not start the runtime: {error}")))
+}

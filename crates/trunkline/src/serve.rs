@@ -1,0 +1,185 @@
+//! `trunkline serve`: a data directory behind a port.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use trunkline_engine::settings::ServerSettings;
+use trunkline_engine::{Database, OpenOptions};
+use trunkline_server::{Server, ServerConfig};
+use trunkline_sql::SqlDatabase;
+
+use crate::logging::{HeldLog, Verbosity};
+use crate::program_error::ProgramError;
+use crate::setting_arguments::parse_settings;
+use crate::{logging, runtime};
+
+/// What `serve` is told.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct Arguments {
+    /// The data directory; made if it is missing or empty
+    #[arg(short = 'D', value_name = "DIR", default_value = "./trunkline-data")]
+    data_dir: PathBuf,
+    /// The port, instead of the setting port
+    #[arg(short = 'p', value_name = "PORT")]
+    port: Option<String>,
+    /// The address to listen on, instead of the setting listen_addresses; loopback only
+    #[arg(short = 'h', value_name = "HOST")]
+    host: Option<String>,
+    /// A setting, over the one in postgresql.conf
+    #[arg(short = 'c', value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// Serves until a signal says to stop.
+///
+/// # Errors
+/// The data directory, the port or a setting cannot be used, or the directory not be stopped
+/// cleanly.
+pub fn run(arguments: Arguments) -> Result<ExitCode, ProgramError> {
+    let mut overrides = parse_settings("-c", &arguments.settings)?;
+    overrides.extend(arguments.port.map(|port| ("port".to_owned(), port)));
+    overrides.extend(
+        arguments
+            .host
+            .map(|host| ("listen_addresses".to_owned(), host)),
+    );
+    // Settings that cannot be read are told when the directory is opened.
+    let log_min_messages = ServerSettings::load(&arguments.data_dir, &overrides).map_or_else(
+        |_| String::new(),
+        |settings| settings.text("log_min_messages").to_owned(),
+    );
+    let log = logging::start(Verbosity::Server {
+        log_min_messages: &log_min_messages,
+    })?;
+    if rustix::process::geteuid().is_root() {
+        tracing::warn!("running as root: a user of its own would limit what a fault can damage");
+    }
+    let runtime = runtime::start()?;
+    let options = OpenOptions {
+        overrides,
+        initialise: true,
+    };
+    // Signals count from here on, so that none can make the stop unclean.
+    let signals = {
+        let _guard = runtime.enter();
+        StopSignals::listen()
+            .map_err(|error| ProgramError::new(format!("could not listen for signals: {error}")))?
+    };
+    let database = Database::open(&arguments.data_dir, &options)?;
+    let served = runtime.block_on(serve(&database, signals, &log));
+    let stopped = database.stop();
+    // What still runs is only what told of the stop.
+    runtime.shutdown_background();
+    served?;
+    stopped?;
+    tracing::info!("database system is shut down");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(
+    database: &Arc<Database>,
+    mut signals: StopSignals,
+    log: &HeldLog,
+) -> Result<(), ProgramError> {
+    let settings = database.settings();
+    let sql_database =
+        SqlDatabase::new(Arc::clone(database)).map_err(|error| ProgramError::new(error.message))?;
+    let defaults = ServerConfig::default();
+    let config = ServerConfig {
+        host: settings.text("listen_addresses").trim().to_owned(),
+        port: u16::try_from(settings.integer("port")).unwrap_or(defaults.port),
+        max_connections: usize::try_from(settings.integer("max_connections"))
+            .unwrap_or(defaults.max_connections),
+        startup_timeout: defaults.startup_timeout,
+    };
+    let server = Server::bind(config, sql_database).await?;
+    let addresses: Vec<String> = server
+        .addresses()
+        .iter()
+        .map(|address| address.to_string())
+        .collect();
+    database
+        .lock_file()
+        .write(
+            server
+                .addresses()
+                .first()
+                .map_or(0, |address| address.port()),
+        )
+        .map_err(trunkline_engine::EngineError::from)?;
+    log.release();
+    let addresses = addresses.join(", ");
+    tracing::info!("database system is ready to accept connections");
+    // Whoever does not read this does not need it.
+    let _ = writeln!(
+        std::io::stdout(),
+        "ready to accept connections on {addresses}"
+    );
+    let (stop, stopping) = tokio::sync::oneshot::channel();
+    let waited_for = Arc::clone(database);
+    tokio::spawn(async move {
+        let name = signals.next().await;
+        tracing::info!("received {name}: fast shutdown request");
+        let _ = stop.send(());
+        // The task ends with the runtime, after the stop.
+        loop {
+            let name = signals.next().await;
+            let sessions = waited_for.sessions().list().len();
+            let what = match sessions {
+                0 => "the shutdown checkpoint".to_owned(),
+                1 => "1 session to end".to_owned(),
+                count => format!("{count} sessions to end"),
+            };
+            tracing::info!("received {name}: already shutting down, waiting for {what}");
+        }
+    });
+    server.run(until(stopping)).await;
+    tracing::info!("shutting down");
+    Ok(())
+}
+
+async fn until(stopping: tokio::sync::oneshot::Receiver<()>) {
+    if stopping.await.is_err() {
+        // The task that listens for signals is gone with the runtime.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The signals that ask for a stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<StopSignals> {
+        Ok(StopSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    // To PostgreSQL it means to read the configuration again. A terminal that
+                    // closes must not end the server uncleanly.
+                    tracing::info!("received SIGHUP: settings are read at start only");
+                }
+            }
+        }
+    }
+}
