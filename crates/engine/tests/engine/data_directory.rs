@@ -64,10 +64,13 @@ fn a_start_that_fails_leaves_the_directory_as_it_was() {
     assert!(!lock_file.exists());
     // pg_control cannot be replaced: it is the last thing that a start does.
     let faults = Arc::new(Faults::default());
-    switch(&faults.renames_fail, true);
-    let error = error_of(Database::open_on(faulty(&faults), &path, &options("sync")));
-    assert!(error.contains("pg_control"), "{error}");
-    assert!(!lock_file.exists());
+    for fault in [&faults.renames_fail, &faults.directory_syncs_fail] {
+        switch(fault, true);
+        let error = error_of(Database::open_on(faulty(&faults), &path, &options("sync")));
+        assert!(error.contains("pg_control"), "{error}");
+        assert!(!lock_file.exists());
+        switch(fault, false);
+    }
     std::fs::remove_dir_all(path.join("base/pgsql_tmp")).unwrap();
     open(&path, "sync").stop().unwrap();
 }

@@ -100,12 +100,7 @@ fn after_a_failed_sync_nothing_claims_to_be_durable() {
 fn assert_is_in_production(path: &std::path::Path) {
     let copy = tempfile::tempdir().unwrap();
     let copy = copy.path().join("data");
-    let status = std::process::Command::new("cp")
-        .arg("-r")
-        .arg(path)
-        .arg(&copy)
-        .status();
-    assert!(status.unwrap().success());
+    copy_directory(path, &copy);
     let _ = std::fs::remove_file(copy.join("postmaster.pid"));
     match Database::open(&copy, &OpenOptions::default()) {
         Ok(_) => panic!("it opened"),

@@ -217,8 +217,13 @@ fn a_frozen_load_needs_a_table_of_its_own_transaction() {
         assert_eq!(count(&mut session, "t").unwrap(), 10_000);
         let filled = blocks(&mut session, "t");
         assert_eq!(filled, 10_000_u32.div_ceil(185));
+        // Others of the same transaction go on where it ended.
+        load_as(&mut session, "t", 10_000, false, true).unwrap();
+        load(&mut session, "t", 10, false).unwrap();
+        assert_eq!(count(&mut session, "t").unwrap(), 20_010);
         if commit {
             session.commit_block().unwrap();
+            load(&mut session, "t", 10, false).unwrap();
         } else {
             session.rollback_block();
             assert_eq!(count(&mut session, "t").unwrap(), 0);
@@ -231,7 +236,7 @@ fn a_frozen_load_needs_a_table_of_its_own_transaction() {
     load_as(&mut session, "u", 10, false, true).unwrap();
     session.commit_block().unwrap();
     assert_eq!(count(&mut session, "u").unwrap(), 10);
-    assert_eq!(count(&mut session, "t").unwrap(), 10_000);
+    assert_eq!(count(&mut session, "t").unwrap(), 20_020);
 }
 
 #[test]

@@ -286,6 +286,7 @@ pub fn file(session: &mut Session, name: &str) -> PathBuf {
 pub struct Faults {
     pub disk_full: AtomicBool,
     pub renames_fail: AtomicBool,
+    pub directory_syncs_fail: AtomicBool,
     pub syncs_fail: AtomicBool,
     pub writes_fail: AtomicBool,
 }
@@ -381,6 +382,9 @@ impl Storage for FaultyStorage {
         self.os.metadata(path)
     }
     fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
+        if is_on(&self.faults.directory_syncs_fail) {
+            return Err(std::io::Error::from_raw_os_error(5));
+        }
         self.os.sync_dir(path)
     }
 }
