@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -456,6 +457,14 @@ fn errors_look_as_in_psql_and_end_a_script() {
     assert_eq!(text(&output.stderr), "ERROR:  division by zero\n");
     assert!(printed(sql(&data_dir, &["-c", "SELECT count(*) FROM t"], "")).contains("\n     0\n"));
 
+    // A syntax error in one of them comes before any result.
+    let output = sql(&data_dir, &["-c", "SELECT 1; SELEKT"], "");
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(
+        text(&output.stderr),
+        "ERROR:  syntax error at or near \"SELEKT\"\nLINE 1: SELECT 1; SELEKT\n                  ^\n"
+    );
+
     let output = sql(&data_dir, &["-c", "\\x"], "");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr), "invalid command \\x\n");
@@ -552,6 +561,82 @@ fn an_interrupt_cancels_and_the_database_stops_cleanly() {
     assert_eq!(status.code(), Some(143));
     drop(stdin);
     printed(sql(&data_dir, &["-c", "SELECT 1"], ""));
+}
+
+/// A program's terminal: what it shows, and what is typed.
+struct Typist {
+    terminal: File,
+    shown: String,
+}
+
+impl Typist {
+    /// Reads on until `wanted` has been shown.
+    fn wait_for(&mut self, wanted: &str) {
+        let mut chunk = [0; 65536];
+        loop {
+            if let Some(at) = self.shown.find(wanted) {
+                self.shown.drain(..at + wanted.len());
+                return;
+            }
+            let len = self.terminal.read(&mut chunk).unwrap();
+            assert!(len > 0, "the program ended, having shown: {}", self.shown);
+            self.shown.push_str(&String::from_utf8_lossy(&chunk[..len]));
+        }
+    }
+
+    fn type_line(&mut self, line: &str) {
+        self.terminal
+            .write_all(format!("{line}\r").as_bytes())
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_conversation_outlives_errors_and_interrupts() {
+    let temp = TempDir::new().unwrap();
+    let data_dir = temp.path().join("data");
+    let pty = openpty(None, None).unwrap();
+    let slave = || Stdio::from(pty.slave.try_clone().unwrap());
+    let mut child = program(&["sql", "-D", path(&data_dir), "--set", SHARED_BUFFERS])
+        .env("TERM", "xterm")
+        .stdin(slave())
+        .stdout(slave())
+        .stderr(slave())
+        .spawn()
+        .unwrap();
+    let mut typist = Typist {
+        terminal: File::from(pty.master),
+        shown: String::new(),
+    };
+    typist.wait_for("Type \"\\?\" for help.");
+    typist.wait_for("postgres=> ");
+    typist.type_line("BEGIN; SELECT (1");
+    typist.wait_for("BEGIN\r\n");
+    typist.wait_for("postgres(*> ");
+    typist.type_line("); SELEKT;");
+    typist.wait_for("(1 row)\r\n");
+    typist.wait_for("ERROR:  syntax error at or near \"SELEKT\"");
+    typist.wait_for("postgres=!> ");
+    typist.type_line("ROLLBACK;");
+    typist.wait_for("postgres=> ");
+    typist.type_line("\\nonsense");
+    typist.wait_for("invalid command \\nonsense\r\nTry \\? for help.\r\n");
+    typist.wait_for("postgres=> ");
+    typist.type_line("SELECT * FROM generate_series(1, 1000000000000) AS forever;");
+    // The second thousand of rows, not what was typed.
+    typist.wait_for(" 2000\r\n");
+    kill(
+        Pid::from_raw(child.id().try_into().unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    typist.wait_for("ERROR:  canceling statement due to user request\r\n");
+    typist.wait_for("postgres=> ");
+    typist.type_line("SELECT 'still there' AS answer;");
+    typist.wait_for(" still there\r\n");
+    typist.wait_for("postgres=> ");
+    typist.type_line("\\q");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

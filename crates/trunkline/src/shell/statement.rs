@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::{FieldDesc, Format, Outcome, RowStream};
-use trunkline_sql::statement::split_statements;
+use trunkline_sql::statement::{parse_statement, split_statements};
 
 use super::aligned_table::{AlignedTable, Alignment, Column};
 use super::copy_data::CopyEnds;
@@ -90,7 +90,13 @@ impl Shell {
         script: &mut Script,
         copy_ends: &mut CopyEnds,
     ) -> Result<(), Failure> {
-        for statement in split_statements(query) {
+        let statements = split_statements(query);
+        // As in PostgreSQL, a syntax error anywhere in the string comes before any result.
+        for statement in statements.iter().skip(1) {
+            parse_statement(statement.text)
+                .map_err(|error| in_query(error.into(), query, statement.offset))?;
+        }
+        for statement in statements {
             self.run_statement(statement.text, script, copy_ends)
                 .await
                 .map_err(|failure| in_query(failure, query, statement.offset))?;

@@ -1,0 +1,109 @@
+//! A Trunkline server in this process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use trunkline_engine::{Database, OpenOptions};
+use trunkline_server::{Server, ServerConfig};
+use trunkline_sql::SqlDatabase;
+
+use crate::client::Client;
+
+/// A running server.
+pub struct Trunkline {
+    database: Arc<Database>,
+    port: u16,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+    runtime: Runtime,
+}
+
+impl Trunkline {
+    /// Serves the data directory; makes it if it is not there. The pool is small, so that tables
+    /// go through it.
+    pub fn start(data_dir: &Path) -> Trunkline {
+        Trunkline::start_with(data_dir, &[])
+    }
+
+    /// The same with more settings.
+    pub fn start_with(data_dir: &Path, settings: &[(&str, &str)]) -> Trunkline {
+        let small = [
+            ("shared_buffers", "2MB"),
+            ("max_connections", "8"),
+            ("timezone", "UTC"),
+        ];
+        let overrides = small
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let options = OpenOptions {
+            overrides,
+            initialise: true,
+        };
+        let database = Database::open(data_dir, &options).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (stop, stopping) = oneshot::channel::<()>();
+        let (port, served) = runtime.block_on(async {
+            let factory = SqlDatabase::new(Arc::clone(&database)).unwrap();
+            let config = ServerConfig {
+                port: 0,
+                ..ServerConfig::default()
+            };
+            let server = Server::bind(config, factory).await.unwrap();
+            let port = server.addresses()[0].port();
+            let served = tokio::spawn(server.run(async {
+                // Dropped or sent: stop.
+                let _ = stopping.await;
+            }));
+            (port, served)
+        });
+        Trunkline {
+            database,
+            port,
+            stop,
+            served,
+            runtime,
+        }
+    }
+
+    /// A new connection.
+    pub fn client(&self) -> Client {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user("postgres")
+            .dbname("postgres");
+        Client::connect(&config)
+    }
+
+    /// The main file of a table.
+    pub fn table_file(&self, table: &str) -> PathBuf {
+        let relation_path = self
+            .client()
+            .value(&format!("SELECT pg_relation_filepath('{table}')"));
+        self.database.data_dir().join(relation_path)
+    }
+
+    /// Stops cleanly.
+    pub fn stop(self) {
+        let Trunkline {
+            database,
+            stop,
+            served,
+            runtime,
+            ..
+        } = self;
+        stop.send(()).unwrap();
+        runtime.block_on(served).unwrap();
+        database.stop().unwrap();
+    }
+}
