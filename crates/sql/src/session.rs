@@ -19,8 +19,8 @@ use crate::error::SqlError;
 use crate::outcome::{Notice, Outcome, Param, TransactionStatus};
 use crate::statement::split_statements;
 
-/// What a session starts with.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What a session starts with; by default as `postgres` in its database, without settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartupParameters {
     /// The user; any.
     pub user: String,
@@ -28,6 +28,16 @@ pub struct StartupParameters {
     pub database: String,
     /// Settings, in the order in which they apply.
     pub options: Vec<(String, String)>,
+}
+
+impl Default for StartupParameters {
+    fn default() -> StartupParameters {
+        StartupParameters {
+            user: "postgres".to_owned(),
+            database: "postgres".to_owned(),
+            options: Vec::new(),
+        }
+    }
 }
 
 /// Where the backend is.

@@ -48,7 +48,11 @@ impl Backend {
         let storage = self.shared.database().smgr().storage();
         let options = match purpose {
             Purpose::Reading => OpenOptions::READ,
-            Purpose::Writing => OpenOptions::OVERWRITE,
+            // For others to load, as PostgreSQL's are.
+            Purpose::Writing => OpenOptions {
+                world_readable: true,
+                ..OpenOptions::OVERWRITE
+            },
         };
         let opened = storage
             .open(file, options)
@@ -56,7 +60,7 @@ impl Backend {
         let metadata = storage.metadata(file).map_err(|error| {
             SqlError::new(
                 sqlstate(&error),
-                format!("could not stat file \"{path}\": {error}"),
+                format!("could not stat file \"{path}\": {}", reason(&error)),
             )
         })?;
         match metadata {

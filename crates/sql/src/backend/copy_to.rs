@@ -34,8 +34,8 @@ const CHUNKS_AHEAD: usize = 4;
 enum Destination {
     File {
         path: String,
-        writer: RawWriter,
-        io: IoContext,
+        writer: Box<RawWriter>,
+        io: Box<IoContext>,
     },
     Client(CopySink),
 }
@@ -182,7 +182,7 @@ impl Backend {
                         .zip(types.iter())
                         .map(|(field, ty)| CopyColumn {
                             name: field.name.clone(),
-                            ty: ty.clone(),
+                            ty: *ty,
                             has_default: false,
                         });
                 (
@@ -196,11 +196,11 @@ impl Backend {
         let (destination, place) = match &copy.place {
             CopyPlace::File(path) => {
                 let (file, _) = self.open_copy_file(path, Purpose::Writing)?;
-                let writer = RawWriter::new(file, 0, FILE_BUFFER_BYTES, FILE_BUFFERS);
+                let writer = Box::new(RawWriter::new(file, 0, FILE_BUFFER_BYTES, FILE_BUFFERS));
                 let destination = Destination::File {
                     path: path.clone(),
                     writer,
-                    io: self.issuer()?,
+                    io: Box::new(self.issuer()?),
                 };
                 (destination, "FILE")
             }

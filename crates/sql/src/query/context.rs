@@ -27,6 +27,7 @@ use super::analyze::{
     Analyzer, AssignmentTarget, Bound, Environment, Level, Parameters, Scope, check_width,
 };
 use super::column::{ColumnReader, scalar_from_payload};
+use super::cooperation::CooperativeJoins;
 use super::error::{QueryError, sqlstate};
 use super::parse::parse_expression;
 use super::pgtype::{PgType, arrow_type};
@@ -186,6 +187,7 @@ impl QueryContext {
             .with_runtime_env(Arc::new(environment))
             // Every type is decided by analysis; DataFusion has nothing to coerce.
             .with_analyzer_rules(vec![])
+            .with_physical_optimizer_rule(Arc::new(CooperativeJoins))
             // What the optimiser looks up by name: DISTINCT ON becomes first_value.
             .with_aggregate_functions(vec![first_value_udaf()])
             .build();

@@ -12,6 +12,7 @@
 mod analyze;
 mod column;
 mod context;
+mod cooperation;
 mod decimal;
 mod error;
 mod functions;

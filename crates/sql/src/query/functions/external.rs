@@ -58,7 +58,10 @@ pub(crate) fn external_call(
         provider,
         function: function.clone(),
         args: args.iter().map(|arg| arg.ty).collect(),
-        signature: Signature::any(args.len(), Volatility::Volatile),
+        signature: match args.len() {
+            0 => Signature::nullary(Volatility::Volatile),
+            count => Signature::any(count, Volatility::Volatile),
+        },
     };
     let exprs = args.into_iter().map(|arg| arg.expr).collect();
     AsyncScalarUDF::new(Arc::new(call))

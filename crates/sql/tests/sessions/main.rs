@@ -1,0 +1,13 @@
+//! Sessions from outside: what a client sees, over databases of their own in temporary
+//! directories. Expected texts and codes are PostgreSQL 18's.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cluster;
+mod concurrency;
+mod copying;
+mod monitoring;
+mod preparing;
+mod statements;
+mod transactions;
+mod walk_through;
