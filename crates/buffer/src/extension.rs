@@ -39,7 +39,10 @@ impl BufferPool {
         let share = strategy
             .as_ref()
             .map_or(usize::MAX, |ring| ring.pin_limit());
-        let count = (count as usize).min(self.fair_share()).min(share);
+        // Half of what a stream may pin: a load's write stream pins the other half.
+        let count = (count as usize)
+            .min((self.fair_share() / 2).max(1))
+            .min(share);
         let mut victims: Vec<PinnedBuffer> = Vec::with_capacity(count);
         while victims.len() < count {
             let patience = if victims.is_empty() {

@@ -7,6 +7,7 @@ use crate::tag::BufferTag;
 use crate::write_io::{FirstLock, WriteInFlight};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use trunkline_aio::IoContext;
 
 /// A stream of writes. Buffers are pushed in the order in which they should be written, best by fork
@@ -21,7 +22,6 @@ use trunkline_aio::IoContext;
 pub struct WriteStream {
     pool: Arc<BufferPool>,
     max_in_flight: usize,
-    run_limit: usize,
     /// Neighbours not yet started.
     run: Vec<PinnedBuffer>,
     in_flight: VecDeque<WriteInFlight>,
@@ -31,14 +31,21 @@ pub struct WriteStream {
 impl WriteStream {
     /// A stream with at most `max_in_flight` writes (at least one) at a time.
     pub fn new(pool: &Arc<BufferPool>, max_in_flight: usize) -> WriteStream {
+        pool.streams.fetch_add(1, Ordering::Relaxed);
         WriteStream {
             pool: Arc::clone(pool),
             max_in_flight: max_in_flight.max(1),
-            run_limit: pool.combine_blocks().min(pool.fair_share()),
             run: Vec::new(),
             in_flight: VecDeque::new(),
             first_error: None,
         }
+    }
+
+    /// Neighbours that one write takes: what waits to be started is pinned, so no more than half of
+    /// what the stream may pin. The other half is for whoever fills the pages.
+    fn run_limit(&self) -> usize {
+        let share = (self.pool.fair_share() / 2).max(1);
+        self.pool.combine_blocks().min(share)
     }
 
     /// Writes in flight now.
@@ -62,11 +69,11 @@ impl WriteStream {
             let last = last.tag();
             BufferTag::new(last.rel_fork, last.block.wrapping_add(1)) == tag
         });
-        if !self.run.is_empty() && (!is_neighbour || self.run.len() >= self.run_limit) {
+        if !self.run.is_empty() && (!is_neighbour || self.run.len() >= self.run_limit()) {
             self.start_run(ctx);
         }
         self.run.push(buffer);
-        if self.run.len() >= self.run_limit {
+        if self.run.len() >= self.run_limit() {
             self.start_run(ctx);
         }
         self.take_error()
@@ -122,5 +129,11 @@ impl WriteStream {
 
     fn take_error(&mut self) -> Result<(), BufferError> {
         self.first_error.take().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for WriteStream {
+    fn drop(&mut self) {
+        self.pool.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }

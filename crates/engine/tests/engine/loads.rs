@@ -248,3 +248,23 @@ fn a_load_of_nothing_leaves_nothing() {
     assert_eq!(blocks(&mut session, "t"), 0);
     lock_table(&mut session, "t", LockMode::AccessExclusive).unwrap();
 }
+
+#[test]
+fn many_loads_share_a_small_pool() {
+    let mut rig = Rig::new();
+    for (buffers, sessions) in [("4MB", 18), ("1MB", 8), ("256kB", 3)] {
+        rig.restart_with(&[("shared_buffers", buffers)]);
+        let mut session = rig.session();
+        create(&mut session, buffers).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..sessions {
+                let mut session = rig.session();
+                scope.spawn(move || {
+                    assert_eq!(load(&mut session, buffers, 12_000, false).unwrap(), 12_000);
+                    count(&mut session, buffers).unwrap();
+                });
+            }
+        });
+        assert_eq!(count(&mut session, buffers).unwrap(), sessions * 12_000);
+    }
+}

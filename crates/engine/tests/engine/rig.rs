@@ -113,6 +113,11 @@ impl Rig {
     }
 
     pub fn restart_over(&mut self, method: &str) {
+        self.restart_with(&[("io_method", method)]);
+    }
+
+    /// Stops cleanly and opens with other settings.
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
         let database = self.database.take().unwrap();
         database.stop().unwrap();
         assert_eq!(
@@ -121,7 +126,11 @@ impl Rig {
             "somebody still has the database"
         );
         drop(database);
-        self.database = Some(open(&self.path, method));
+        let mut options = options("sync");
+        for (name, value) in settings {
+            options.overrides.push(((*name).into(), (*value).into()));
+        }
+        self.database = Some(Database::open(&self.path, &options).unwrap());
     }
 
     /// The files of users' tables, all forks.
