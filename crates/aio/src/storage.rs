@@ -30,6 +30,9 @@ pub struct OpenOptions {
     /// Bypass the page cache where the file system allows it. Whether it did
     /// is seen in [`File::direct`].
     pub direct: bool,
+    /// A file that is created can be read by every user, as far as the umask
+    /// allows; otherwise by its owner only.
+    pub world_readable: bool,
 }
 
 impl OpenOptions {
@@ -41,6 +44,7 @@ impl OpenOptions {
         create_new: false,
         truncate: false,
         direct: false,
+        world_readable: false,
     };
     /// An existing file, for reading and writing.
     pub const READ_WRITE: OpenOptions = OpenOptions {
@@ -136,6 +140,7 @@ pub struct OsStorage {
 
 /// Files and directories are their owner's alone, as in PostgreSQL.
 const FILE_MODE: u32 = 0o600;
+const WORLD_READABLE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o700;
 
 impl OsStorage {
@@ -154,13 +159,18 @@ impl OsStorage {
     }
 
     fn open_os(path: &Path, options: OpenOptions, flags: i32) -> io::Result<fs::File> {
+        let mode = if options.world_readable {
+            WORLD_READABLE_MODE
+        } else {
+            FILE_MODE
+        };
         fs::OpenOptions::new()
             .read(options.read)
             .write(options.write)
             .create(options.create)
             .create_new(options.create_new)
             .truncate(options.truncate)
-            .mode(FILE_MODE)
+            .mode(mode)
             .custom_flags(flags)
             .open(path)
     }
