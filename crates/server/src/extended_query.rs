@@ -78,7 +78,8 @@ impl<S: Session> Connection<S> {
                 param_formats.len(),
                 params.len()
             ))
-        })?;
+        })
+        .map_err(|error| parameter_context(error, &portal, &param_formats))?;
         let wanted = statement.param_types().len();
         if params.len() != wanted {
             return Err(protocol_violation(format!(
@@ -231,6 +232,19 @@ impl<S: Session> Connection<S> {
         self.wire.put_empty_query()?;
         Ok(PortalState::Empty)
     }
+}
+
+/// Where an unknown format code of a parameter was found.
+fn parameter_context(mut error: SqlError, portal: &str, formats: &[i16]) -> SqlError {
+    if let Some(index) = formats.iter().position(|code| !matches!(code, 0 | 1)) {
+        let number = index + 1;
+        error.context = Some(if portal.is_empty() {
+            format!("unnamed portal parameter ${number}")
+        } else {
+            format!("portal \"{portal}\" parameter ${number}")
+        });
+    }
+    error
 }
 
 fn no_statement(name: &str) -> SqlError {

@@ -248,7 +248,7 @@ async fn bind_checks_counts_and_formats() {
         ),
         (
             b"\0p1\0\0\x01\0\x07\0\x01\0\0\0\x011\0\0",
-            "C22023|Munsupported format code: 7",
+            "C22023|Munsupported format code: 7|Wunnamed portal parameter $1",
         ),
         (
             b"\0p1\0\0\0\0\x01\0\0\0\x011\0\x03\0\0\0\0\0\0",
