@@ -8,4 +8,5 @@ mod loads;
 mod locking;
 mod prewarming;
 mod rig;
+mod stress;
 mod transactions;
