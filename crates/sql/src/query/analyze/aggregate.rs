@@ -13,6 +13,7 @@ use super::resolve::{ANY, Choice, choose};
 use super::{Analyzer, Level, Typed};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::aggregate::{AggregateKind, aggregate_function, ordered_concat};
+use crate::query::functions::cast::cast_expr;
 use crate::query::functions::key::key_expr;
 use crate::query::pgtype::{CoercionContext, PgType, arrow_type};
 
@@ -243,6 +244,17 @@ impl Analyzer<'_> {
                 self.distinct_argument(arg);
             }
         }
+        // The least and the greatest of padded strings are found without their padding.
+        let padded = match kind {
+            AggregateKind::Min | AggregateKind::Max
+                if args[0].ty.oid == BPCHAR && args[0].ty.typmod >= 4 =>
+            {
+                let arg = &mut args[0];
+                arg.expr = key_expr(arg.expr.clone(), arg.ty, &arg.arrow, false);
+                Some(arg.ty)
+            }
+            _ => None,
+        };
         let numeric = NUMBERS.contains(&args[0].ty.oid);
         let arrow = match kind {
             AggregateKind::Min | AggregateKind::Max => args[0].arrow.clone(),
@@ -268,11 +280,19 @@ impl Analyzer<'_> {
             Vec::new(),
             None,
         );
-        Ok(Typed::new(
-            Expr::AggregateFunction(aggregate),
-            PgType::new(result),
-            arrow,
-        ))
+        let mut expr = Expr::AggregateFunction(aggregate);
+        if let Some(padded) = padded {
+            let unpadded = PgType::new(result);
+            expr = cast_expr(
+                expr,
+                unpadded,
+                padded,
+                arrow.clone(),
+                false,
+                &self.env.styles,
+            );
+        }
+        Ok(Typed::new(expr, PgType::new(result), arrow))
     }
 
     /// DISTINCT compares what travels: a numeric of variable scale is brought to its shortest

@@ -454,8 +454,13 @@ impl Analyzer<'_> {
 
 /// A comparison of the operands' keys.
 pub(crate) fn compare(op: Operator, left: Typed, right: Typed) -> Expr {
-    // Strings padded to one length compare as they are.
-    let same_form = left.ty == right.ty;
+    // Strings padded to one length are equal as they are; a blank of the padding sorts after a
+    // control character, though, and the end of a string before it.
+    let is_equality = matches!(
+        op,
+        Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom
+    );
+    let same_form = is_equality && left.ty == right.ty;
     Expr::BinaryExpr(BinaryExpr::new(
         Box::new(key_expr(left.expr, left.ty, &left.arrow, same_form)),
         op,

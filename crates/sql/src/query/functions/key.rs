@@ -38,8 +38,8 @@ struct ComparisonKey {
     signature: Signature,
 }
 
-/// What `expr` compares and groups by. With `grouping`, two values of the column are compared
-/// with each other only: padded strings of one length are their own key then.
+/// What `expr` compares and groups by. With `grouping`, it is only asked whether two values of the
+/// column are equal: padded strings of one length are their own key then.
 pub(crate) fn key_expr(expr: Expr, ty: PgType, arrow: &DataType, grouping: bool) -> Expr {
     let kind = match arrow {
         DataType::LargeBinary => KeyKind::Numeric,
