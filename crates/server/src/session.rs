@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::{FieldDesc, Notice, Outcome, Param, TransactionStatus};
+use trunkline_sql::statement::parse_statement;
 use trunkline_sql::{Prepared, SqlDatabase, SqlSession};
 use trunkline_txn::CancelToken;
 use trunkline_types::Oid;
@@ -185,7 +186,19 @@ impl Session for SqlSession {
     }
 
     fn split(&self, query: &str) -> Result<Vec<Range<usize>>, SqlError> {
-        Ok(self.split(query))
+        let ranges = self.split(query);
+        // Nothing of a string runs if one of its statements does not parse; a single one is parsed
+        // when it is prepared.
+        if ranges.len() > 1 {
+            for range in &ranges {
+                let characters_before = query[..range.start].chars().count();
+                parse_statement(&query[range.clone()]).map_err(|mut error| {
+                    error.position = error.position.map(|at| at + characters_before);
+                    error
+                })?;
+            }
+        }
+        Ok(ranges)
     }
 
     async fn prepare(&mut self, sql: &str, param_types: &[Oid]) -> Result<Arc<Prepared>, SqlError> {

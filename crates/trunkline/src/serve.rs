@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_engine::settings::ServerSettings;
@@ -36,6 +37,9 @@ pub struct Arguments {
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }
+
+/// How often a server looks whether it has lost its disk.
+const FAILURE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves until a signal says to stop.
 ///
@@ -125,8 +129,10 @@ async fn serve(
     let (stop, stopping) = tokio::sync::oneshot::channel();
     let waited_for = Arc::clone(database);
     tokio::spawn(async move {
-        let name = signals.next().await;
-        tracing::info!("received {name}: fast shutdown request");
+        tokio::select! {
+            name = signals.next() => tracing::info!("received {name}: fast shutdown request"),
+            () = until_failure(&waited_for) => {}
+        }
         let _ = stop.send(());
         // The task ends with the runtime, after the stop.
         loop {
@@ -143,6 +149,18 @@ async fn serve(
     server.run(until(stopping)).await;
     tracing::info!("shutting down");
     Ok(())
+}
+
+/// Until nothing can be made durable any more: the server then stops, which is not a clean stop.
+async fn until_failure(database: &Database) {
+    let mut look = tokio::time::interval(FAILURE_LOOK_INTERVAL);
+    loop {
+        look.tick().await;
+        if let Some(failure) = database.failure() {
+            tracing::error!("{failure}");
+            return;
+        }
+    }
 }
 
 async fn until(stopping: tokio::sync::oneshot::Receiver<()>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use trunkline_aio::{Aio, AioConfig, IoContext, Method, MethodKind, OsStorage, SystemClock};
-use trunkline_buffer::{BufferPool, PoolConfig, RelFork};
+use trunkline_buffer::{BufferPool, PoolConfig, ReadStreamLimits, RelFork};
 use trunkline_catalog::{
     Catalog, CatalogError, CatalogWriter, ColumnDefinition, CreateContext, FrozenHorizon, NewTable,
     NotNull, RowValues, SystemTable, TableDefinition, bootstrap, oids,
@@ -157,7 +157,12 @@ impl Cluster {
         let mut visibility = Visibility::new(&self.transactions, &snapshot);
         let locator = table.initial_locator(DATABASE);
         let blocks = self.pool.nblocks(RelFork::main(locator)).unwrap();
-        let mut scan = HeapScan::new(&self.pool, locator, ScanBlocks::new(blocks));
+        let mut scan = HeapScan::new(
+            &self.pool,
+            locator,
+            ScanBlocks::new(blocks),
+            ReadStreamLimits::default(),
+        );
         let mut rows = Vec::new();
         while let Some(page) = scan.next_page(&mut io).unwrap() {
             page.visit_visible(&mut visibility, |_, tuple: HeapTupleRef<'_>| {
