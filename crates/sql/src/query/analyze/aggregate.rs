@@ -14,6 +14,7 @@ use super::{Analyzer, Level, Typed};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::aggregate::{AggregateKind, aggregate_function, ordered_concat};
 use crate::query::functions::cast::cast_expr;
+use crate::query::functions::float_order::{from_ordered, ordered_type, to_ordered};
 use crate::query::functions::key::key_expr;
 use crate::query::pgtype::{CoercionContext, PgType, arrow_type};
 
@@ -244,17 +245,18 @@ impl Analyzer<'_> {
                 self.distinct_argument(arg);
             }
         }
-        // The least and the greatest of padded strings are found without their padding.
-        let padded = match kind {
-            AggregateKind::Min | AggregateKind::Max
-                if args[0].ty.oid == BPCHAR && args[0].ty.typmod >= 4 =>
-            {
-                let arg = &mut args[0];
+        let mut extreme_of = None;
+        if matches!(kind, AggregateKind::Min | AggregateKind::Max) {
+            let arg = &mut args[0];
+            extreme_of = Some((arg.ty, arg.arrow.clone()));
+            if let Some(integers) = ordered_type(&arg.arrow) {
+                arg.expr = to_ordered(arg.expr.clone());
+                arg.arrow = integers;
+            } else if is_padded(arg.ty) {
+                // The least and the greatest of padded strings are found without their padding.
                 arg.expr = key_expr(arg.expr.clone(), arg.ty, &arg.arrow, false);
-                Some(arg.ty)
             }
-            _ => None,
-        };
+        }
         let numeric = NUMBERS.contains(&args[0].ty.oid);
         let arrow = match kind {
             AggregateKind::Min | AggregateKind::Max => args[0].arrow.clone(),
@@ -281,18 +283,17 @@ impl Analyzer<'_> {
             None,
         );
         let mut expr = Expr::AggregateFunction(aggregate);
-        if let Some(padded) = padded {
-            let unpadded = PgType::new(result);
-            expr = cast_expr(
-                expr,
-                unpadded,
-                padded,
-                arrow.clone(),
-                false,
-                &self.env.styles,
-            );
+        let mut arrow = arrow;
+        let result = PgType::new(result);
+        if let Some((ty, travels_as)) = extreme_of {
+            if ordered_type(&travels_as).is_some() {
+                expr = from_ordered(expr);
+                arrow = travels_as;
+            } else if is_padded(ty) {
+                expr = cast_expr(expr, result, ty, arrow.clone(), false, &self.env.styles);
+            }
         }
-        Ok(Typed::new(expr, PgType::new(result), arrow))
+        Ok(Typed::new(expr, result, arrow))
     }
 
     /// DISTINCT compares what travels: a numeric of variable scale is brought to its shortest
@@ -317,6 +318,11 @@ impl Analyzer<'_> {
         }
         Ok(keys)
     }
+}
+
+/// Whether all strings of the type have blanks up to one length.
+fn is_padded(ty: PgType) -> bool {
+    ty.oid == BPCHAR && ty.typmod >= 4
 }
 
 fn undefined(name: &str, args: &str) -> QueryError {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::{Analyzer, Scope, Typed};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::aggregate::{AggregateKind, aggregate_function};
+use crate::query::functions::float_order::{from_ordered, ordered_type, to_ordered};
 use crate::query::functions::key::key_expr;
 
 /// The groups of a query level: what they are made by and what is computed over them.
@@ -58,17 +59,25 @@ impl<'s> Grouping<'s> {
                 // Equal values that look different share a group: one of them stands for it.
                 let name = analyzer.unique_name("group");
                 grouping.keys.push(key.alias(name));
-                let function = aggregate_function(AggregateKind::Min, value.arrow.clone())?;
+                let ordered = ordered_type(&value.arrow);
+                let (argument, arrow) = match &ordered {
+                    Some(integers) => (to_ordered(value.expr.clone()), integers),
+                    None => (value.expr.clone(), &value.arrow),
+                };
+                let function = aggregate_function(AggregateKind::Min, arrow.clone())?;
                 let member = Expr::AggregateFunction(AggregateFunction::new_udf(
                     function,
-                    vec![value.expr.clone()],
+                    vec![argument],
                     false,
                     None,
                     vec![],
                     None,
                 ));
-                let column = grouping.aggregate_column(analyzer, member);
-                grouping.replacements.push((value.expr, column));
+                let mut member = grouping.aggregate_column(analyzer, member);
+                if ordered.is_some() {
+                    member = from_ordered(member);
+                }
+                grouping.replacements.push((value.expr, member));
             }
         }
         Ok(grouping)

@@ -5,6 +5,7 @@ pub(crate) mod arithmetic;
 pub(crate) mod cast;
 pub(crate) mod collect;
 pub(crate) mod external;
+pub(crate) mod float_order;
 pub(crate) mod key;
 mod mathematics;
 pub(crate) mod rows;
