@@ -190,6 +190,22 @@ impl Embedded {
         self.run("SELECT pg_buffercache_evict_relation('t')").await
     }
 
+    /// Reads table `t`, of `table_mib` MiB, again and again until every buffer of the pool has been
+    /// used: memory that was never used is slow to get on virtual machines, and it is the reads
+    /// that are to be measured. The table is out of the pool afterwards.
+    ///
+    /// # Errors
+    /// The statement's, as one line.
+    pub async fn use_whole_pool(&mut self, table_mib: f64) -> Result<(), ProgramError> {
+        let pool_mib = self.database.pool().buffers() as f64 / 128.0;
+        let rounds = (pool_mib / table_mib).ceil() as u64 + 1;
+        for _ in 0..rounds {
+            self.run("SELECT pg_prewarm('t', 'buffer')").await?;
+            self.evict().await?;
+        }
+        Ok(())
+    }
+
     /// Stops the engine and removes the directory.
     ///
     /// # Errors

@@ -20,9 +20,7 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
     let mib = raw.bytes() as f64 / MIB;
     let modes = ["buffer", "read"];
     let mut series = [Series::default(), Series::default()];
-    // Memory that was never used is slow to get on virtual machines: go once around the pool, so
-    // that it is the reads that are measured.
-    warm_pool(&mut ours, mib).await?;
+    ours.use_whole_pool(mib).await?;
     for _ in 0..common.repetitions {
         raw.repeat(ours.database().aio())?;
         for (mode, series) in modes.iter().zip(&mut series) {
@@ -51,15 +49,4 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
         );
     }
     ours.finish().await
-}
-
-/// Reads the table again and again until every buffer of the pool has been used.
-async fn warm_pool(ours: &mut Embedded, table_mib: f64) -> Result<(), ProgramError> {
-    let pool_mib = ours.database().pool().buffers() as f64 * 8192.0 / MIB;
-    let rounds = (pool_mib / table_mib).ceil() as u64 + 1;
-    for _ in 0..rounds {
-        ours.run("SELECT pg_prewarm('t', 'buffer')").await?;
-        ours.evict().await?;
-    }
-    Ok(())
 }

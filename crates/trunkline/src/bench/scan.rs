@@ -34,6 +34,7 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
     ours.load("").await?;
     let mut raw = RawReads::new(&ours.table_file().await?)?;
     let mib = raw.bytes() as f64 / MIB;
+    ours.use_whole_pool(mib).await?;
     check_count(&mut ours, rows).await?;
     let (mut cold, mut peak) = (Series::default(), f64::NAN);
     for _ in 0..common.repetitions {
