@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::data_directory::check_checksums;
-use crate::postgres::judge;
+use crate::postgres::{judge, skipped};
 use crate::trunkline::Trunkline;
 
 const DISK_BYTES: u64 = 64 << 20;
@@ -28,7 +28,7 @@ impl SmallDisk {
             .tempdir()
             .unwrap();
         if fs::metadata(directory.path()).unwrap().uid() != 0 {
-            eprintln!("SKIPPED disk_full: only root may mount a small file system");
+            skipped("disk_full", "only root may mount a small file system");
             return None;
         }
         let mounted = Command::new("mount")
@@ -37,8 +37,7 @@ impl SmallDisk {
             .output()
             .unwrap();
         if !mounted.status.success() {
-            let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
-            eprintln!("SKIPPED disk_full: no small file system: {why}");
+            skipped("disk_full", &String::from_utf8_lossy(&mounted.stderr));
             return None;
         }
         let path = directory.keep();
