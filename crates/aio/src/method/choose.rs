@@ -36,7 +36,12 @@ fn first_that_works(
     for (index, &kind) in kinds.iter().enumerate() {
         match make(kind) {
             Ok(method) => {
-                tracing::info!(io_method = kind.name(), "I/O method");
+                // `sync` never had a choice to tell of: short-lived cores use it.
+                if kind == MethodKind::Sync {
+                    tracing::debug!(io_method = kind.name(), "I/O method");
+                } else {
+                    tracing::info!(io_method = kind.name(), "I/O method");
+                }
                 return Ok(method);
             }
             Err(error) => {
