@@ -463,7 +463,7 @@ fn usize_setting(settings: &ServerSettings, name: &str) -> usize {
 fn resolve_defaults(settings: &mut ServerSettings, data_dir: &Path) {
     if settings.integer("shared_buffers") < 0 {
         // Whole megabytes, as people write them.
-        let megabytes = (usable_memory_bytes() / 4 >> 20).max(1);
+        let megabytes = (usable_memory_bytes() / (4 << 20)).max(1);
         let blocks = megabytes * (1 << 20) / BLCKSZ as u64;
         let blocks = i64::try_from(blocks).unwrap_or(i64::MAX);
         settings.resolve("shared_buffers", SettingValue::Integer(blocks));
