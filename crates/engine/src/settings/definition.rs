@@ -159,6 +159,7 @@ const SERVER_WIDE: &[&str] = &[
     "deadlock_timeout",
     "ignore_checksum_failure",
     "log_min_messages",
+    "temp_file_limit",
     "zero_damaged_pages",
 ];
 

@@ -16,6 +16,19 @@ const TABLE_CONSTRAINTS: &[&str] = &[
     "EXCLUDE",
 ];
 
+/// Words that begin a column constraint which is not supported.
+const COLUMN_CONSTRAINTS: &[&str] = &[
+    "CHECK",
+    "COLLATE",
+    "COMPRESSION",
+    "CONSTRAINT",
+    "GENERATED",
+    "PRIMARY",
+    "REFERENCES",
+    "STORAGE",
+    "UNIQUE",
+];
+
 /// Parses CREATE; only CREATE TABLE is supported.
 pub fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     tokens.expect_word("CREATE")?;
@@ -147,7 +160,7 @@ fn column(tokens: &mut Tokens<'_>) -> Result<ColumnDefinition, SqlError> {
                 )
                 .at(position));
             }
-            let (expression, text) = tokens.expression()?;
+            let (expression, text) = tokens.expression_before(ends_default)?;
             column.default = Some((Box::new(expression), text));
         } else {
             return finish_column(tokens, column, position);
@@ -165,25 +178,25 @@ fn column(tokens: &mut Tokens<'_>) -> Result<ColumnDefinition, SqlError> {
     }
 }
 
+/// Whether a column's default ends before the next token. PostgreSQL's grammar makes it a `b_expr`,
+/// which cannot swallow the NOT NULL that may follow; sqlparser would read it as IS NOT NULL.
+fn ends_default(tokens: &Tokens<'_>, is_first: bool) -> bool {
+    match tokens.peek_word().as_deref() {
+        Some("NOT") => tokens.peek_nth_word(1).as_deref() == Some("NULL"),
+        Some("NULL" | "DEFAULT") => !is_first,
+        Some(word) => COLUMN_CONSTRAINTS.contains(&word),
+        None => tokens.peek(&Token::Comma),
+    }
+}
+
 /// The end of a column, or a constraint that is not supported.
 fn finish_column(
     tokens: &Tokens<'_>,
     column: ColumnDefinition,
     position: usize,
 ) -> Result<ColumnDefinition, SqlError> {
-    const CONSTRAINTS: &[&str] = &[
-        "CHECK",
-        "COLLATE",
-        "COMPRESSION",
-        "CONSTRAINT",
-        "GENERATED",
-        "PRIMARY",
-        "REFERENCES",
-        "STORAGE",
-        "UNIQUE",
-    ];
     match tokens.peek_word() {
-        Some(word) if CONSTRAINTS.contains(&word.as_str()) => Err(SqlError::not_supported(
+        Some(word) if COLUMN_CONSTRAINTS.contains(&word.as_str()) => Err(SqlError::not_supported(
             format!("{word} on column \"{}\" is not supported", column.name),
         )
         .at(position)),

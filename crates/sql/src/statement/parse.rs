@@ -436,6 +436,36 @@ mod tests {
     }
 
     #[test]
+    fn a_default_does_not_swallow_the_constraint_behind_it() {
+        let text = "CREATE TABLE t (a bool DEFAULT true NOT NULL, b int DEFAULT (1 + (2)) NULL, \
+                    c bool DEFAULT NULL, d text DEFAULT coalesce(NULL, 'x, y') NOT NULL)";
+        let Statement::CreateTable(table) = parsed(text) else {
+            panic!("not CREATE TABLE");
+        };
+        let columns: Vec<(bool, &str)> = table
+            .elements
+            .iter()
+            .map(|element| match element {
+                TableElement::Column(column) => {
+                    (column.not_null, column.default.as_ref().unwrap().1.as_str())
+                }
+                TableElement::Like { .. } => panic!("not a column"),
+            })
+            .collect();
+        let expected = [
+            (true, "true"),
+            (false, "(1 + (2))"),
+            (false, "NULL"),
+            (true, "coalesce(NULL, 'x, y')"),
+        ];
+        assert_eq!(columns, expected);
+        assert_eq!(
+            refused("create table t (a int default not null)").0,
+            "42601"
+        );
+    }
+
+    #[test]
     fn copy_parses_in_all_its_forms() {
         let Statement::Copy(copy) =
             parsed("COPY t (a, b) FROM STDIN WITH (FORMAT csv, HEADER, DELIMITER ';', NULL '')")

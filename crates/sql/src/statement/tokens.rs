@@ -298,6 +298,49 @@ impl<'a> Tokens<'a> {
         Ok((expression, written.trim_end().to_owned()))
     }
 
+    /// Reads the expression that ends before the first token outside parentheses for which `ends`
+    /// holds (it also learns whether that would be the expression's first), with its text.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn expression_before(
+        &mut self,
+        ends: impl Fn(&Tokens<'_>, bool) -> bool,
+    ) -> Result<(ast::Expr, String), SqlError> {
+        let start = self.position();
+        let mut depth = 0_usize;
+        let mut is_first = true;
+        while !self.at_end() && (depth > 0 || !(self.peek(&Token::RParen) || ends(self, is_first)))
+        {
+            if self.peek(&Token::LParen) {
+                depth += 1;
+            } else if self.peek(&Token::RParen) {
+                depth -= 1;
+            }
+            is_first = false;
+            self.skip();
+        }
+        if is_first {
+            return Err(self.syntax_error());
+        }
+        let end = self.position();
+        let text: String = self
+            .text
+            .chars()
+            .skip(start - 1)
+            .take(end - start)
+            .collect();
+        let mut tokens = Tokens::new(&text)?;
+        let expression = tokens.expression().and_then(|expression| {
+            tokens.expect_end()?;
+            Ok(expression)
+        });
+        expression.map_err(|mut error| {
+            error.position = error.position.map(|position| position + start - 1);
+            error
+        })
+    }
+
     /// Reads a query.
     ///
     /// # Errors
