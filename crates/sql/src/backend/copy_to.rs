@@ -266,31 +266,14 @@ impl Backend {
 
     fn copy_query(&mut self, mut stream: QueryStream, output: &mut Output) -> Result<(), SqlError> {
         let cancel = self.cancel();
-        let mut payloads = Vec::new();
-        let mut ends: Vec<(usize, bool)> = Vec::new();
         while let Some(batch) = self.next_batch(&mut stream, &cancel)? {
-            let columns = batch.columns()?;
-            for row in 0..batch.rows() {
-                payloads.clear();
-                ends.clear();
-                for column in &columns {
-                    let present = column.append(row, &mut payloads)?;
-                    ends.push((payloads.len(), present));
-                }
-                let mut start = 0;
-                let values: Vec<Option<&[u8]>> = ends
-                    .iter()
-                    .map(|(end, present)| {
-                        let value = &payloads[start..*end];
-                        start = *end;
-                        present.then_some(value)
-                    })
-                    .collect();
-                output.row(&values)?;
+            batch.for_each_row(|values| {
+                output.row(values)?;
                 if output.is_full() {
                     output.flush()?;
                 }
-            }
+                Ok::<(), SqlError>(())
+            })?;
         }
         Ok(())
     }

@@ -181,26 +181,5 @@ fn refuse_narrow_source(
 
 /// Loads the rows of a batch, whose columns have the types of the load's.
 fn load_batch(load: &mut Load, batch: &Batch) -> Result<(), SqlError> {
-    let columns = batch.columns()?;
-    let mut payloads = Vec::new();
-    let mut ends = Vec::with_capacity(columns.len());
-    for row in 0..batch.rows() {
-        payloads.clear();
-        ends.clear();
-        for column in &columns {
-            let present = column.append(row, &mut payloads)?;
-            ends.push((payloads.len(), present));
-        }
-        let mut start = 0;
-        let values: Vec<Option<&[u8]>> = ends
-            .iter()
-            .map(|(end, present)| {
-                let value = &payloads[start..*end];
-                start = *end;
-                present.then_some(value)
-            })
-            .collect();
-        load.row(&values)?;
-    }
-    Ok(())
+    batch.for_each_row(|values| Ok(load.row(values)?))
 }

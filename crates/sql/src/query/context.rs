@@ -548,6 +548,38 @@ impl Batch {
             .collect()
     }
 
+    /// Calls `row` with each row: one payload for each column.
+    ///
+    /// # Errors
+    /// As [`Batch::columns`], or what `row` returns.
+    pub fn for_each_row<E: From<QueryError>>(
+        &self,
+        mut row: impl FnMut(&[Option<&[u8]>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let columns = self.columns()?;
+        let mut payloads = Vec::new();
+        let mut ends: Vec<(usize, bool)> = Vec::with_capacity(columns.len());
+        for number in 0..self.rows() {
+            payloads.clear();
+            ends.clear();
+            for column in &columns {
+                let present = column.append(number, &mut payloads)?;
+                ends.push((payloads.len(), present));
+            }
+            let mut start = 0;
+            let values: Vec<Option<&[u8]>> = ends
+                .iter()
+                .map(|(end, present)| {
+                    let value = &payloads[start..*end];
+                    start = *end;
+                    present.then_some(value)
+                })
+                .collect();
+            row(&values)?;
+        }
+        Ok(())
+    }
+
     /// A reader of one column (from 0).
     ///
     /// # Errors
