@@ -25,8 +25,10 @@ const CONTEXTS_MAX: usize = 16;
 /// A database system as SQL sees it; shared by all sessions.
 pub struct SqlDatabase {
     database: Arc<Database>,
-    /// Runs DataFusion and timers. None only while this is dropped.
+    /// Runs DataFusion. None only while this is dropped.
     executor: Option<Runtime>,
+    /// Runs timeouts, on a thread that no query keeps busy. None only while this is dropped.
+    timers: Option<Runtime>,
     query_runtime: QueryRuntime,
     contexts: Mutex<Vec<(QuerySettings, QueryContext)>>,
     pub(crate) activities: Activities,
@@ -45,17 +47,8 @@ impl SqlDatabase {
     /// # Errors
     /// The executor's threads cannot be started, or the directory for spilled rows not be used.
     pub fn new(database: Arc<Database>) -> Result<Arc<SqlDatabase>, SqlError> {
-        let executor = Builder::new_multi_thread()
-            .worker_threads(partitions())
-            .thread_name("trunkline-query")
-            .enable_time()
-            .build()
-            .map_err(|error| {
-                SqlError::new(
-                    "53000",
-                    format!("could not start the query executor: {error}"),
-                )
-            })?;
+        let executor = start_runtime("trunkline-query", partitions())?;
+        let timers = start_runtime("trunkline-timer", 1)?;
         let settings = database.settings();
         let pool_bytes = settings.integer("shared_buffers").unsigned_abs() * BLCKSZ as u64;
         let rest_bytes = usable_memory_bytes().saturating_sub(pool_bytes);
@@ -72,6 +65,7 @@ impl SqlDatabase {
         Ok(Arc::new(SqlDatabase {
             database,
             executor: Some(executor),
+            timers: Some(timers),
             query_runtime,
             contexts: Mutex::default(),
             activities: Activities::default(),
@@ -110,6 +104,17 @@ impl SqlDatabase {
         self.executor().spawn(future)
     }
 
+    /// Runs a future that only waits for its time and then does next to nothing.
+    pub(crate) fn spawn_timer<F>(&self, future: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match &self.timers {
+            Some(timers) => timers.spawn(future),
+            None => unreachable!("the timers live as long as what they belong to"),
+        }
+    }
+
     /// The context for queries that may use `work_mem_kb` an operator.
     pub(crate) fn query_context(&self, work_mem_kb: i64) -> QueryContext {
         let work_mem_kb = usize::try_from(work_mem_kb).unwrap_or(64);
@@ -131,11 +136,27 @@ impl SqlDatabase {
     }
 }
 
+fn start_runtime(thread_name: &str, threads: usize) -> Result<Runtime, SqlError> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(thread_name)
+        .enable_time()
+        .build()
+        .map_err(|error| {
+            SqlError::new(
+                "53000",
+                format!("could not start the query executor: {error}"),
+            )
+        })
+}
+
 impl Drop for SqlDatabase {
     fn drop(&mut self) {
         // This may be async code, where waiting for the executor's threads is not allowed.
-        if let Some(executor) = self.executor.take() {
-            executor.shutdown_background();
+        for runtime in [self.executor.take(), self.timers.take()] {
+            if let Some(runtime) = runtime {
+                runtime.shutdown_background();
+            }
         }
     }
 }

@@ -155,6 +155,10 @@ impl SessionFunctions for TestSession {
             )),
         }
     }
+
+    fn check_interrupts(&self) -> Result<(), QueryError> {
+        Ok(())
+    }
 }
 
 /// One function: `double(int8) -> int8`.

@@ -272,7 +272,7 @@ impl Backend {
 
     /// This session's own lock does not keep its own running queries out.
     fn refuse_if_scanned(&self, command: &str, relation: &RelationDesc) -> Result<(), SqlError> {
-        if self.scans.is_scanning(relation.oid) {
+        if self.scans.is_in_use(relation.oid) {
             return Err(SqlError::new(
                 "55006",
                 format!(
@@ -282,6 +282,7 @@ impl Backend {
                 ),
             ));
         }
+        self.scans.wait_for_stopped(relation.oid);
         Ok(())
     }
 

@@ -244,7 +244,7 @@ impl Backend {
         drop(session);
         self.timer = match (timeout_ms, statement) {
             (Ok(timeout_ms @ 1..), Some(statement)) => {
-                let task = self.shared.spawn(async move {
+                let task = self.shared.spawn_timer(async move {
                     tokio::time::sleep(Duration::from_millis(timeout_ms)).await;
                     cancel.request_for(statement, CancelReason::StatementTimeout);
                 });

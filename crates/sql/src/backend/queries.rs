@@ -24,7 +24,9 @@ impl Backend {
             .shared
             .block_on(planner.run(prepared.text(), query, values))?;
         prepared.check_fields(stream.fields())?;
-        let rows = row_stream(&self.shared, stream, styles.output.clone(), self.cancel())?;
+        let open = self.scans.open_result(stream.relations());
+        let style = styles.output.clone();
+        let rows = row_stream(&self.shared, stream, style, self.cancel(), open)?;
         Ok(Outcome::Rows(rows))
     }
 

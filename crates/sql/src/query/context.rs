@@ -13,7 +13,9 @@ use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{
+    SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
+};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
@@ -29,6 +31,7 @@ use super::analyze::{
 use super::column::{ColumnReader, scalar_from_payload};
 use super::cooperation::CooperativeJoins;
 use super::error::{QueryError, sqlstate};
+use super::interrupts::{Interrupts, QueryStop};
 use super::parse::parse_expression;
 use super::pgtype::{PgType, arrow_type};
 use super::session::{ExternalFunctions, SessionFunctions, TableResolver};
@@ -363,7 +366,7 @@ impl Planner {
     ) -> Result<QueryStream, QueryError> {
         let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
         let bound = analyzer.query(query, None)?;
-        self.start(bound).await
+        self.start(bound, analyzer.relations).await
     }
 
     /// Runs an INSERT's source: its rows have the targets' types, in the targets' order. A
@@ -380,7 +383,7 @@ impl Planner {
     ) -> Result<QueryStream, QueryError> {
         let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
         let bound = insert_source(&mut analyzer, source, targets)?;
-        self.start(bound).await
+        self.start(bound, analyzer.relations).await
     }
 
     /// The lines that EXPLAIN shows for a query.
@@ -434,11 +437,18 @@ impl Planner {
         Ok(self.environment.state.create_physical_plan(plan).await?)
     }
 
-    async fn start(&self, bound: Bound) -> Result<QueryStream, QueryError> {
+    async fn start(&self, bound: Bound, relations: Vec<Oid>) -> Result<QueryStream, QueryError> {
         let plan = self.physical_plan(&bound.plan).await?;
-        let stream = execute_stream(plan, self.environment.state.task_ctx())?;
+        let interrupts = Interrupts::new(Arc::clone(&self.environment.session));
+        let state = &self.environment.state;
+        let config = state.config().clone();
+        let context = TaskContext::from(state.as_ref())
+            .with_session_config(config.with_extension(Arc::clone(&interrupts)));
+        let stream = execute_stream(plan, Arc::new(context))?;
         Ok(QueryStream {
             fields: fields_of(&bound).into(),
+            relations,
+            stop: QueryStop::new(&interrupts),
             stream,
         })
     }
@@ -493,13 +503,32 @@ fn insert_source(
 /// The result of a query while it is being computed. Dropping it stops the query.
 pub struct QueryStream {
     fields: Arc<[Field]>,
+    relations: Vec<Oid>,
+    stop: QueryStop,
     stream: SendableRecordBatchStream,
+}
+
+impl Drop for QueryStream {
+    fn drop(&mut self) {
+        // Tasks that it spawned may be in the middle of something long.
+        self.stop.stop();
+    }
 }
 
 impl QueryStream {
     /// The result's columns.
     pub fn fields(&self) -> &Arc<[Field]> {
         &self.fields
+    }
+
+    /// The relations of the catalogs that it reads.
+    pub fn relations(&self) -> &[Oid] {
+        &self.relations
+    }
+
+    /// What stops it while it is being polled elsewhere.
+    pub fn stop(&self) -> &QueryStop {
+        &self.stop
     }
 
     /// The next rows, never an empty batch.

@@ -34,6 +34,8 @@ pub mod sqlstate {
     pub const INVALID_REGULAR_EXPRESSION: &str = "2201B";
     /// `datetime_field_overflow`
     pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
+    /// `query_canceled`
+    pub const QUERY_CANCELED: &str = "57014";
     /// `syntax_error`
     pub const SYNTAX_ERROR: &str = "42601";
     /// `undefined_column`

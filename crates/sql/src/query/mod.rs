@@ -16,6 +16,7 @@ mod cooperation;
 mod decimal;
 mod error;
 mod functions;
+mod interrupts;
 mod numeric;
 mod parse;
 mod pgtype;
@@ -31,6 +32,7 @@ pub use context::{
 };
 pub use datafusion::sql::sqlparser;
 pub use error::{QueryError, sqlstate};
+pub use interrupts::QueryStop;
 pub use parse::{parse_expression, parse_query, parse_statement};
 pub use pgtype::{CoercionContext, PgType, resolve_type};
 pub use scan::{BatchStream, RelationScan, RelationSource, ScanBatch, ScanRequest};

@@ -75,6 +75,11 @@ pub trait SessionFunctions: Send + Sync {
     /// # Errors
     /// 42704 `unrecognized configuration parameter "name"`.
     fn setting(&self, name: &str, missing_ok: bool) -> Result<Option<String>, QueryError>;
+    /// Fails if the statement is to stop; called often by work that takes long.
+    ///
+    /// # Errors
+    /// 57014 or 57P01, as `ProcessInterrupts` of PostgreSQL's `postgres.c` has them.
+    fn check_interrupts(&self) -> Result<(), QueryError>;
 }
 
 /// A function that the caller implements.

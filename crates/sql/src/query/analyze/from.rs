@@ -236,6 +236,9 @@ impl Analyzer<'_> {
             )
             .at(position));
         };
+        if relation.oid.is_valid() && !self.relations.contains(&relation.oid) {
+            self.relations.push(relation.oid);
+        }
         let qualifier = self.unique_name(&visible);
         let mut scope = Scope {
             columns: Vec::new(),

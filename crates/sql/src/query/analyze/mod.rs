@@ -37,6 +37,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use datafusion::sql::sqlparser::tokenizer::Span;
+use trunkline_pgformat::Oid;
 use trunkline_types::oids;
 
 use super::error::{QueryError, character_at, sqlstate};
@@ -80,7 +81,7 @@ impl Typed {
     }
 
     /// An expression of a type that travels in one way only.
-    pub(crate) fn of(expr: Expr, oid: trunkline_pgformat::Oid) -> Self {
+    pub(crate) fn of(expr: Expr, oid: Oid) -> Self {
         let ty = PgType::new(oid);
         let arrow = super::pgtype::arrow_type(ty);
         Self::new(expr, ty, arrow)
@@ -212,6 +213,8 @@ pub(crate) struct Analyzer<'a> {
     used_names: HashSet<String>,
     /// Where the statement refers to columns, for errors that show up later.
     references: Vec<(Expr, usize)>,
+    /// The catalogs' relations that the statement reads.
+    pub relations: Vec<Oid>,
 }
 
 impl<'a> Analyzer<'a> {
@@ -223,6 +226,7 @@ impl<'a> Analyzer<'a> {
             ctes: Vec::new(),
             used_names: HashSet::new(),
             references: Vec::new(),
+            relations: Vec::new(),
         }
     }
 
