@@ -18,7 +18,7 @@ use trunkline_types::{ColumnType, InputStyle, OutputStyle, input_text, oids, out
 
 use super::column::{ColumnBuilder, ColumnReader, date_from_arrow, date_to_arrow};
 use super::decimal::{decimal_to_payload, decode_to_payload, encode_payload, payload_to_decimal};
-use super::error::QueryError;
+use super::error::{QueryError, sqlstate};
 use super::numeric::{Numeric, from_payload};
 use super::pgtype::PgType;
 
@@ -217,6 +217,20 @@ pub(crate) enum ValueBuilder {
     Numeric(LargeBinaryBuilder),
 }
 
+/// The most bytes that one column of a batch may hold: what a value may be at most in PostgreSQL
+/// (`MaxAllocSize`), and less than an offset of Arrow's can tell.
+const COLUMN_BYTES_MAX: usize = 1 << 30;
+
+fn check_room(present: usize, more: usize) -> Result<(), QueryError> {
+    if present + more > COLUMN_BYTES_MAX {
+        let error = QueryError::new(sqlstate::OUT_OF_MEMORY, "out of memory");
+        return Err(error.with_detail(format!(
+            "The values of one column of a batch of rows take more than {COLUMN_BYTES_MAX} bytes."
+        )));
+    }
+    Ok(())
+}
+
 impl ValueBuilder {
     pub(crate) fn new(arrow: &DataType, rows: usize) -> Result<Self, QueryError> {
         fn primitive<T: ArrowPrimitiveType>(arrow: &DataType, rows: usize) -> PrimitiveBuilder<T> {
@@ -273,9 +287,17 @@ impl ValueBuilder {
             (Self::Float8(builder), Value::Null) => builder.append_null(),
             (Self::Float8(builder), value) => builder.append_value(value.as_float()?),
             (Self::Text(builder), Value::Null) => builder.append_null(),
-            (Self::Text(builder), value) => builder.append_value(value.as_text()?),
+            (Self::Text(builder), value) => {
+                let text = value.as_text()?;
+                check_room(builder.values_slice().len(), text.len())?;
+                builder.append_value(text);
+            }
             (Self::Bytes(builder), Value::Null) => builder.append_null(),
-            (Self::Bytes(builder), value) => builder.append_value(value.as_bytes()?),
+            (Self::Bytes(builder), value) => {
+                let bytes = value.as_bytes()?;
+                check_room(builder.values_slice().len(), bytes.len())?;
+                builder.append_value(bytes);
+            }
             (Self::Date(builder), Value::Null) => builder.append_null(),
             (Self::Date(builder), value) => builder.append_value(date_to_arrow(value.as_date()?)),
             (Self::Timestamp(builder), Value::Null) => builder.append_null(),
