@@ -12,7 +12,7 @@ use trunkline_types::{Oid, type_by_sql_name, typmod_in};
 
 use super::Backend;
 use crate::error::SqlError;
-use crate::outcome::{Notice, NoticeSeverity, TransactionStatus};
+use crate::outcome::{Notice, NoticeSeverity};
 use crate::query::PgType;
 use crate::relations::lock_session;
 use crate::statement::{
@@ -286,7 +286,7 @@ impl Backend {
     }
 
     pub(super) fn lock_tables(&mut self, lock: &LockTable) -> Result<(), SqlError> {
-        if self.status == TransactionStatus::Idle {
+        if !self.is_in_block() {
             return Err(SqlError::new(
                 "25P01",
                 "LOCK TABLE can only be used in transaction blocks",

@@ -35,6 +35,7 @@ impl Backend {
         let mut stream = self
             .shared
             .block_on(planner.run_insert(sql, source, &targets, values))?;
+        lock_session(&self.engine).refuse_if_read_only("INSERT")?;
         let width = stream.fields().len();
         let given = given[..width].to_vec();
         let defaults = self.evaluate_defaults(&relation, |index| !given.contains(&index))?;
@@ -72,6 +73,7 @@ impl Backend {
     }
 
     fn insert_defaults(&mut self, relation: Arc<RelationDesc>) -> Result<u64, SqlError> {
+        lock_session(&self.engine).refuse_if_read_only("INSERT")?;
         let defaults = self.evaluate_defaults(&relation, |_| true)?;
         let columns = LoadColumns {
             given: Vec::new(),

@@ -4,7 +4,7 @@
 //! What streams outlives `execute`: rows of a query are computed by the executor and the scans'
 //! threads; COPY keeps the engine thread, and the backend with it, until its data has ended.
 //!
-//! - [`prepared`]: analysis, parameters; PREPARE, EXECUTE, DEALLOCATE
+//! - [`prepared`], [`named`]: analysis, parameters; PREPARE, EXECUTE, DEALLOCATE
 //! - [`queries`], [`rows`]: SELECT and EXPLAIN
 //! - [`insert`], [`copy_from`], [`copy_to`], [`copy_file`]: rows in and out
 //! - [`ddl`], [`settings`], [`transaction`]: utility statements
@@ -17,6 +17,7 @@ mod ddl;
 mod facts;
 mod functions;
 mod insert;
+mod named;
 mod prepared;
 mod queries;
 mod rows;
@@ -24,7 +25,6 @@ mod settings;
 mod transaction;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,6 +44,7 @@ use crate::relations::{Resolver, ScanGroup, SessionRef, SharedSession, lock_sess
 use crate::statement::{Statement, TransactionStatement};
 use crate::views::{Activity, ActivityState};
 
+pub(crate) use named::NamedStatements;
 pub use prepared::Prepared;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
@@ -123,12 +124,17 @@ pub(crate) struct Backend {
     engine: SharedSession,
     /// The scans of the running transaction.
     scans: ScanGroup,
-    /// What PREPARE made.
-    statements: BTreeMap<String, Arc<Prepared>>,
+    named: NamedStatements,
     notices: Vec<Notice>,
     status: TransactionStatus,
     /// A transaction is in progress, a block's or an implicit one.
     in_transaction: bool,
+    /// The statement is one of several in a query string: they count as a transaction block.
+    in_implicit_block: bool,
+    /// The transaction has run a statement.
+    has_run: bool,
+    /// How many EXECUTEs are running, one by the other.
+    execute_depth: usize,
     transaction_start_us: i64,
     statement_start_us: i64,
     /// Enforces `statement_timeout`.
@@ -137,7 +143,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    pub fn new(shared: Arc<SqlDatabase>, session: Session) -> Backend {
+    pub fn new(shared: Arc<SqlDatabase>, session: Session, named: NamedStatements) -> Backend {
         let entry = session.entry();
         let start_us = now_us();
         let activity =
@@ -149,10 +155,13 @@ impl Backend {
             shared,
             engine: Arc::new(Mutex::new(session)),
             scans: ScanGroup::new(),
-            statements: BTreeMap::new(),
+            named,
             notices: Vec::new(),
             status: TransactionStatus::Idle,
             in_transaction: false,
+            in_implicit_block: false,
+            has_run: false,
+            execute_depth: 0,
             transaction_start_us: start_us,
             statement_start_us: start_us,
             timer: None,
@@ -236,6 +245,7 @@ impl Backend {
         self.statement_start_us = now_us();
         if begins {
             self.scans = ScanGroup::new();
+            self.has_run = false;
             self.transaction_start_us = self.statement_start_us;
         }
         self.in_transaction = true;
@@ -326,7 +336,7 @@ impl Backend {
         result.map(Arc::new)
     }
 
-    /// Runs a statement.
+    /// Runs a statement. `in_implicit_block`: its query string has others.
     ///
     /// # Errors
     /// The statement's; its transaction is rolled back.
@@ -334,9 +344,13 @@ impl Backend {
         &mut self,
         prepared: &Arc<Prepared>,
         params: Vec<Param>,
+        in_implicit_block: bool,
         early: &mut Early,
     ) -> Result<Finished, SqlError> {
+        self.in_implicit_block = in_implicit_block;
+        self.execute_depth = 0;
         let result = self.run(prepared, params, early);
+        self.has_run = true;
         if result.is_err() {
             self.abort();
         } else {
@@ -366,6 +380,12 @@ impl Backend {
             self.transaction_start_us,
             self.statement_start_us,
         );
+        if statement.takes_snapshot() {
+            lock_session(&self.engine).note_query();
+        }
+        if let Some(command) = statement.writing_utility() {
+            lock_session(&self.engine).refuse_if_read_only(command)?;
+        }
         let values = prepared.values(params, &self.styles().input)?;
         match statement {
             Statement::Query(query) => self.select(prepared, query, &values).map(Finished::Outcome),
@@ -415,9 +435,29 @@ impl Backend {
                 self.prepare_named(prepare)?;
                 Ok(Finished::command("PREPARE"))
             }
-            Statement::Execute(execute) => self.execute_named(execute, early),
+            Statement::Execute(execute) => self.execute_named(prepared, execute, early),
             Statement::Deallocate(name) => self.deallocate(name.as_deref()).map(Finished::command),
         }
+    }
+
+    /// Whether the statement is in a transaction block, be it of BEGIN or of a query string
+    /// (`CheckTransactionBlock` in PostgreSQL's `access/transam/xact.c`).
+    fn is_in_block(&self) -> bool {
+        self.status != TransactionStatus::Idle || self.in_implicit_block || self.execute_depth > 0
+    }
+
+    /// Refuses `command`, which cannot be rolled back, where that could be asked for
+    /// (`PreventInTransactionBlock`).
+    fn refuse_in_block(&self, command: &str) -> Result<(), SqlError> {
+        let reason =
+            if self.status != TransactionStatus::Idle || self.in_implicit_block || self.has_run {
+                "run inside a transaction block"
+            } else if self.execute_depth > 0 {
+                "be executed from a function"
+            } else {
+                return Ok(());
+            };
+        Err(SqlError::new("25001", format!("{command} cannot {reason}")))
     }
 
     fn refuse_if_failed(&self) -> Result<(), SqlError> {
