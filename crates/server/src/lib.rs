@@ -37,5 +37,5 @@ mod startup_options;
 mod wire;
 
 pub use error::ServerError;
-pub use listener::{Server, ServerConfig};
+pub use listener::{Listener, Server, ServerConfig};
 pub use session::{Session, SessionFactory, StartupParameters, Statement};

@@ -79,6 +79,16 @@ pub enum SettingError {
     /// It may change only before the transaction's first query.
     #[error("{0} before any query")]
     AfterQuery(&'static str),
+    /// The buffer pool would not fit.
+    #[error(
+        "parameter \"shared_buffers\" is {value}, but this process may use only {usable} of memory"
+    )]
+    BeyondMemory {
+        /// What was given, with its unit.
+        value: String,
+        /// The memory that there is, with its unit.
+        usable: String,
+    },
     /// What it steers does not exist in this engine.
     #[error("setting \"{name}\" to \"{value}\" is not supported")]
     NotSupported {
@@ -123,6 +133,7 @@ impl SettingError {
             | SettingError::AfterStart(_) => "55P02",
             SettingError::NotSupported { .. } | SettingError::CannotBeReset(_) => "0A000",
             SettingError::AfterQuery(_) => "25001",
+            SettingError::BeyondMemory { .. } => "53200",
             SettingError::FileSyntax { .. } | SettingError::FileUnreadable { .. } => "F0000",
         }
     }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::raw::{Raw, V3_0, V3_2, startup};
 use crate::{Fixture, config};
 use trunkline_server::ServerConfig;
@@ -318,8 +320,18 @@ fn resident_bytes() -> usize {
 }
 
 #[tokio::test]
-async fn idle_connections_cost_little_memory() {
-    const CONNECTIONS: usize = 300;
+async fn a_thousand_idle_connections_cost_little_memory() {
+    const CONNECTIONS: usize = 1000;
+    // Both ends of each are this process's.
+    let needed = 2 * CONNECTIONS as u64 + 500;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < needed) {
+        let raised = Rlimit {
+            current: Some(needed),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised).expect("2500 descriptors are needed");
+    }
     let fixture = Fixture::with(ServerConfig {
         max_connections: CONNECTIONS + 1,
         ..config()
@@ -336,4 +348,13 @@ async fn idle_connections_cost_little_memory() {
     let each = resident_bytes().saturating_sub(before) / CONNECTIONS;
     println!("{each} bytes a connection, the test's own side included");
     assert!(each < 16 << 10, "{each} bytes a connection");
+    // All of them are there, and are all that may be.
+    for client in &mut clients {
+        assert_eq!(client.query("rows 1").await.last().unwrap(), "Z:I");
+    }
+    let mut late = Raw::connect(fixture.address).await;
+    late.send_bytes(&startup(V3_0, &[("user", "postgres")]))
+        .await;
+    let too_many = "E:SFATAL|VFATAL|C53300|Msorry, too many clients already||";
+    assert_eq!(late.until('Z').await, [too_many, "end"]);
 }

@@ -171,7 +171,7 @@ impl Backend {
                 (subject, oid, Rows::Table(scan))
             }
             CopySubject::Query(query) => {
-                let planner = self.planner(&styles);
+                let planner = self.planner(&styles)?;
                 let values = ParameterValues::default();
                 let stream = self.shared.block_on(planner.run(sql, query, &values))?;
                 let types = column_types(stream.fields())?;

@@ -190,7 +190,7 @@ impl Backend {
         {
             return Ok(());
         }
-        let planner = self.planner(&self.styles());
+        let planner = self.planner(&self.styles())?;
         for column in &definition.columns {
             let Some(text) = &column.default else {
                 continue;
@@ -344,7 +344,10 @@ impl Backend {
             if !wanted(index) {
                 continue;
             }
-            let planner = planner.get_or_insert_with(|| self.planner(&self.styles()));
+            let planner = match &planner {
+                Some(planner) => planner,
+                None => planner.insert(self.planner(&self.styles())?),
+            };
             let ty = PgType::with_typmod(attribute.type_oid, attribute.typmod);
             values[index] = planner.expression(text, &attribute.name, ty)?;
         }

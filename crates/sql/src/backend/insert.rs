@@ -29,7 +29,7 @@ impl Backend {
             return self.insert_defaults(relation);
         };
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let targets = targets(&relation, &given);
         refuse_narrow_source(&planner, sql, insert, source, values)?;
         let mut stream = self
@@ -66,7 +66,7 @@ impl Backend {
         let Some(source) = &insert.source else {
             return Ok(Vec::new());
         };
-        let planner = self.planner(&self.styles());
+        let planner = self.planner(&self.styles())?;
         let targets = targets(&relation, &given);
         let types = planner.describe_insert(sql, source, &targets, declared)?;
         Ok(types.iter().map(|ty| ty.oid).collect())

@@ -25,6 +25,7 @@ mod settings;
 mod transaction;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,7 +40,7 @@ use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, p
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
-use crate::query::{Batch, Planner, QueryInputs, QueryStream, Styles};
+use crate::query::{Batch, Planner, QueryContext, QueryInputs, QueryRuntime, QueryStream, Styles};
 use crate::relations::{Resolver, ScanGroup, SessionRef, SharedSession, lock_session};
 use crate::statement::{Statement, TransactionStatement};
 use crate::views::{Activity, ActivityState};
@@ -137,6 +138,8 @@ pub(crate) struct Backend {
     execute_depth: usize,
     transaction_start_us: i64,
     statement_start_us: i64,
+    /// The room to spill of a session that has a `temp_file_limit`.
+    limited_runtime: RefCell<Option<QueryRuntime>>,
     /// Enforces `statement_timeout`.
     timer: Option<AbortOnDrop>,
     activity: Arc<Activity>,
@@ -162,6 +165,7 @@ impl Backend {
             in_implicit_block: false,
             has_run: false,
             execute_depth: 0,
+            limited_runtime: RefCell::new(None),
             transaction_start_us: start_us,
             statement_start_us: start_us,
             timer: None,
@@ -510,9 +514,12 @@ impl Backend {
     }
 
     /// A planner for the running statement.
-    fn planner(&self, styles: &Arc<Styles>) -> Planner {
+    ///
+    /// # Errors
+    /// The room that `temp_file_limit` asks for cannot be had.
+    fn planner(&self, styles: &Arc<Styles>) -> Result<Planner, SqlError> {
         let resolver = Arc::new(Resolver::new(&self.engine, &self.shared, &self.scans));
-        let work_mem_kb = lock_session(&self.engine).settings().integer("work_mem");
+        let context = self.query_context()?;
         let session = facts::Facts::new(
             &lock_session(&self.engine),
             SessionRef::new(&self.engine),
@@ -525,12 +532,35 @@ impl Backend {
             SessionRef::new(&self.engine),
             &self.scans,
         );
-        self.shared.query_context(work_mem_kb).planner(QueryInputs {
+        Ok(context.planner(QueryInputs {
             tables: resolver,
             session: Arc::new(session),
             external: Arc::new(external),
             styles: Arc::clone(styles),
-        })
+        }))
+    }
+
+    /// The context for what the settings are now.
+    fn query_context(&self) -> Result<QueryContext, SqlError> {
+        let session = lock_session(&self.engine);
+        let settings = SqlDatabase::query_settings(
+            session.settings().integer("work_mem"),
+            session.scan_partitions(),
+        );
+        let limit_kb = u64::try_from(session.settings().integer("temp_file_limit")).ok();
+        drop(session);
+        let mut limited = self.limited_runtime.borrow_mut();
+        let Some(limit_kb) = limit_kb else {
+            *limited = None;
+            return Ok(self.shared.query_context(settings));
+        };
+        let runtime = match limited.take() {
+            Some(runtime) if runtime.temp_file_limit_kb() == Some(limit_kb) => runtime,
+            _ => self.shared.query_runtime().with_temp_file_limit(limit_kb)?,
+        };
+        let context = QueryContext::new(&runtime, settings);
+        *limited = Some(runtime);
+        Ok(context)
     }
 
     /// The next rows of a query that this thread itself reads.

@@ -174,7 +174,7 @@ impl Backend {
             Statement::Query(query) => {
                 self.begin_statement()?;
                 lock_session(&self.engine).note_query();
-                let planner = self.planner(&self.styles());
+                let planner = self.planner(&self.styles())?;
                 let description = planner.describe(sql, query, declared)?;
                 Ok(Analysis {
                     param_types: description.parameters.iter().map(|ty| ty.oid).collect(),
@@ -261,7 +261,7 @@ impl Backend {
             .with_detail(format!("Expected {wanted} parameters but got {given}.")));
         }
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let mut params = Vec::with_capacity(wanted);
         for (index, (argument, oid)) in execute
             .arguments
@@ -289,6 +289,9 @@ impl Backend {
                     }
                 }
             });
+        }
+        if prepared.is_empty_query() {
+            return Ok(Finished::command("EXECUTE"));
         }
         self.execute_depth += 1;
         let finished = self.run(&prepared, params, early);

@@ -97,8 +97,8 @@ impl ExplainOption {
         .at(self.position)
     }
 
-    /// Refuses a format that is not TEXT.
-    fn check_format(&self) -> Result<(), SqlError> {
+    /// Whether the format is TEXT.
+    fn is_text_format(&self) -> Result<bool, SqlError> {
         let Some(value) = &self.value else {
             return Err(SqlError::new(
                 "42601",
@@ -106,11 +106,8 @@ impl ExplainOption {
             ));
         };
         match value.as_str() {
-            "text" => Ok(()),
-            "xml" | "json" | "yaml" => Err(SqlError::not_supported(
-                "EXPLAIN formats other than TEXT are not supported",
-            )
-            .at(self.position)),
+            "text" => Ok(true),
+            "xml" | "json" | "yaml" => Ok(false),
             _ => Err(self.unrecognized_value(value)),
         }
     }
@@ -131,12 +128,15 @@ const WITH_ANALYZE: &[&str] = &["wal", "timing", "serialize"];
 /// ANALYZE and VERBOSE. Options that ask for what is not there are refused.
 fn check(options: &[ExplainOption]) -> Result<(bool, bool), SqlError> {
     let (mut analyze, mut verbose) = (false, false);
+    let mut other_format = None;
     let mut wanted = Vec::new();
     for option in options {
         match option.name.as_str() {
             "analyze" => analyze = option.boolean()?,
             "verbose" => verbose = option.boolean()?,
-            "format" => option.check_format()?,
+            "format" => {
+                other_format = (!option.is_text_format()?).then_some(option.position);
+            }
             name @ ("costs" | "settings" | "generic_plan" | "buffers" | "wal" | "timing"
             | "summary" | "memory") => {
                 if option.boolean()? {
@@ -171,6 +171,12 @@ fn check(options: &[ExplainOption]) -> Result<(bool, bool), SqlError> {
             "22023",
             "EXPLAIN options ANALYZE and GENERIC_PLAN cannot be used together",
         ));
+    }
+    if let Some(position) = other_format {
+        return Err(
+            SqlError::not_supported("EXPLAIN formats other than TEXT are not supported")
+                .at(position),
+        );
     }
     match wanted.first() {
         Some((name, position)) => Err(SqlError::not_supported(format!(
@@ -263,5 +269,6 @@ mod tests {
         }
         parse_statement("explain (analyze 1, costs off, format 'text', timing 'off') select 1")
             .unwrap();
+        parse_statement("explain (format json, format text) select 1").unwrap();
     }
 }
