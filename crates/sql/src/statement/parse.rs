@@ -409,7 +409,7 @@ mod tests {
         };
         assert!(matches!(copy.subject, CopySubject::Query(_)));
         assert_eq!(copy.options.len(), 2);
-        assert_eq!(copy.option_positions, [32, 36]);
+        assert_eq!(copy.option_positions, [34, 38]);
     }
 
     // Messages and positions as PostgreSQL 18 gives them.

@@ -370,35 +370,30 @@ async fn limits_and_counts_do_not_read_more_than_they_need() {
 async fn settings_of_queries_count_from_the_next_query_on() {
     let cluster = Cluster::new();
     let mut client = cluster.client();
-    let sql = "SELECT md5(g::text) FROM generate_series(1, 100000) g ORDER BY 1 OFFSET 99999";
+    let sql = "SELECT md5(g::text) FROM generate_series(1, 200000) g ORDER BY 1 OFFSET 199999";
+    // It does not fit into 4 MB.
     let expected = client.one(sql).await;
-    // It does not fit, and may not be put aside.
-    client
-        .query("SET work_mem = '256kB'; SET temp_file_limit = '64kB'")
-        .await;
+    client.query("SET temp_file_limit = '1MB'").await;
     assert_eq!(
         client.refused(sql).await,
         (
             "53400".into(),
-            "temporary file size exceeds \"temp_file_limit\" (64kB)".into()
+            "temporary file size exceeds \"temp_file_limit\" (1024kB)".into()
         )
     );
     let mut other = cluster.client();
-    other.query("SET work_mem = '256kB'").await;
     assert_eq!(
         other.one(sql).await,
         expected,
         "the limit is a session's own"
     );
-    client.query("SET temp_file_limit = '64MB'").await;
-    assert_eq!(client.one(sql).await, expected);
+    client.query("SET work_mem = '64MB'").await;
+    assert_eq!(client.one(sql).await, expected, "nothing is put aside");
     client
-        .query("SET temp_file_limit = '64kB'; SET work_mem = '64MB'")
+        .query("RESET work_mem; SET temp_file_limit = '64MB'")
         .await;
     assert_eq!(client.one(sql).await, expected);
-    client
-        .query("SET work_mem = '256kB'; RESET temp_file_limit")
-        .await;
+    client.query("RESET temp_file_limit").await;
     assert_eq!(client.one(sql).await, expected);
 
     client.query("CREATE TABLE t (a int, b int)").await;
