@@ -79,6 +79,26 @@ async fn a_panic_ends_its_statement_only() {
 }
 
 #[tokio::test]
+async fn the_unnamed_statement_is_the_connections_own() {
+    let fixture = Fixture::new().await;
+    let mut raw = Raw::start(fixture.address).await;
+    let answer = raw
+        .ask(&[
+            ('P', b"\0rows 1\0\0\0"),
+            ('P', b"named\0rows 1\0\0\0"),
+            ('C', b"Snamed\0"),
+            ('D', b"S\0"),
+            ('S', b""),
+        ])
+        .await;
+    assert_eq!(answer, ["1:", "1:", "3:", "t:||", N, "Z:I"]);
+    // A simple query takes its place.
+    raw.query("rows 1").await;
+    let gone = "E:SERROR|VERROR|C26000|Munnamed prepared statement does not exist||";
+    assert_eq!(raw.ask(&[('D', b"S\0"), ('S', b"")]).await, [gone, "Z:I"]);
+}
+
+#[tokio::test]
 async fn notices_and_parameter_changes_are_told() {
     let fixture = Fixture::new().await;
     let mut raw = Raw::start(fixture.address).await;

@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator, Volatility};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Volatility};
 
 /// Evaluates what is constant in an optimised plan.
 ///
@@ -43,8 +43,15 @@ fn check_expression(expr: &Expr, state: &SessionState) -> Result<(), DataFusionE
                 }
                 Ok(TreeNodeRecursion::Jump)
             }
-            Expr::BinaryExpr(binary) if matches!(binary.op, Operator::And | Operator::Or) => {
-                check_expression(&binary.left, state)?;
+            Expr::BinaryExpr(binary) if is_logical(binary) => {
+                // A chain of ten thousand is as deep.
+                let mut first = &binary.left;
+                while let Expr::BinaryExpr(left) = first.as_ref()
+                    && is_logical(left)
+                {
+                    first = &left.left;
+                }
+                check_expression(first, state)?;
                 Ok(TreeNodeRecursion::Jump)
             }
             Expr::ScalarFunction(function) if function.func.short_circuits() => {
@@ -57,6 +64,10 @@ fn check_expression(expr: &Expr, state: &SessionState) -> Result<(), DataFusionE
         }
     })?;
     Ok(())
+}
+
+fn is_logical(binary: &BinaryExpr) -> bool {
+    matches!(binary.op, Operator::And | Operator::Or)
 }
 
 /// Whether the value is the same for every row and at any time.
