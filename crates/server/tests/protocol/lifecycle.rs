@@ -358,11 +358,11 @@ async fn a_thousand_idle_connections_cost_little_memory() {
     })
     .await;
     let mut clients = vec![Raw::start(fixture.address).await];
-    clients[0].query("rows 100000").await;
+    clients[0].query_unseen("rows 100000").await;
     let before = resident_bytes();
     for _ in 0..CONNECTIONS {
         let mut raw = Raw::start(fixture.address).await;
-        raw.query("rows 1000").await;
+        raw.query_unseen("rows 1000").await;
         clients.push(raw);
     }
     let each = resident_bytes().saturating_sub(before) / CONNECTIONS;
