@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use trunkline_engine::{Database, OpenOptions};
-use trunkline_server::{Server, ServerConfig};
+use trunkline_server::{Listener, Server, ServerConfig};
 use trunkline_sql::SqlDatabase;
 
 use crate::client::Client;
@@ -57,7 +57,7 @@ impl Trunkline {
                 port: 0,
                 ..ServerConfig::default()
             };
-            let server = Server::bind(config, factory).await.unwrap();
+            let server = Server::new(Listener::bind(config).await.unwrap(), factory);
             let port = server.addresses()[0].port();
             let served = tokio::spawn(server.run(async {
                 // Dropped or sent: stop.

@@ -29,7 +29,7 @@ use crate::init::{bootstrap_aio, initialise_on};
 use crate::memory_limit::usable_memory_bytes;
 use crate::session::Session;
 use crate::sessions::Sessions;
-use crate::settings::{ServerSettings, SessionSettings, SettingValue};
+use crate::settings::{ServerSettings, SessionSettings, SettingError, SettingValue};
 
 /// Pages of pg_xact kept in memory.
 const PG_XACT_BUFFERS: usize = 64;
@@ -92,6 +92,34 @@ impl Default for Foundation {
     }
 }
 
+/// What is at `path`, and the settings to open it with. A directory that is not ours is told before
+/// what its configuration file says.
+fn look(
+    storage: &dyn Storage,
+    path: &Path,
+    options: &OpenOptions,
+) -> Result<(Found, ServerSettings), EngineError> {
+    let aio = bootstrap_aio()?;
+    let found = inspect(storage, path, &mut aio.issuer(0)?)?;
+    let settings = ServerSettings::load(path, &options.overrides)?;
+    check_memory(&settings, usable_memory_bytes())?;
+    Ok((found, settings))
+}
+
+/// Refuses a buffer pool that the memory cannot hold: the system would kill the process when the
+/// pool fills, long after the start.
+fn check_memory(settings: &ServerSettings, usable_bytes: u64) -> Result<(), SettingError> {
+    let blocks = u64::try_from(settings.integer("shared_buffers")).unwrap_or(0);
+    if blocks.saturating_mul(BLCKSZ as u64) <= usable_bytes {
+        return Ok(());
+    }
+    let megabytes = |bytes: u64| format!("{} MB", bytes >> 20);
+    Err(SettingError::BeyondMemory {
+        value: megabytes(blocks.saturating_mul(BLCKSZ as u64)),
+        usable: megabytes(usable_bytes),
+    })
+}
+
 impl Database {
     /// Opens the data directory `path`.
     ///
@@ -100,6 +128,16 @@ impl Database {
     /// settings cannot be used.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Database>, EngineError> {
         Database::open_on(Foundation::default(), path, options)
+    }
+
+    /// The settings that the data directory `path` would be opened with. Touches nothing.
+    ///
+    /// # Errors
+    /// What can be told beforehand: the path is neither vacant nor a data directory, a setting is
+    /// bad, or the buffer pool would not fit into the memory.
+    pub fn look(path: &Path, options: &OpenOptions) -> Result<ServerSettings, EngineError> {
+        let storage = Foundation::default().storage;
+        Ok(look(storage.as_ref(), path, options)?.1)
     }
 
     /// Opens the data directory `path` on a foundation of choice.
@@ -111,11 +149,7 @@ impl Database {
         path: &Path,
         options: &OpenOptions,
     ) -> Result<Arc<Database>, EngineError> {
-        let found = {
-            let aio = bootstrap_aio()?;
-            let mut io = aio.issuer(0)?;
-            inspect(foundation.storage.as_ref(), path, &mut io)?
-        };
+        let (found, _) = look(foundation.storage.as_ref(), path, options)?;
         if found == Found::Vacant {
             if !options.initialise {
                 return Err(DataDirectoryError::NotADataDirectory {
@@ -124,8 +158,6 @@ impl Database {
                 }
                 .into());
             }
-            // Bad settings are told before anything is made.
-            ServerSettings::load(path, &options.overrides)?;
             initialise_on(&foundation.storage, path)?;
         }
         Self::start(path, options, foundation)
@@ -550,4 +582,22 @@ pub(crate) fn unix_seconds() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_beyond_the_memory_is_refused() {
+        let mut settings = ServerSettings::default();
+        check_memory(&settings, 1 << 30).unwrap();
+        settings.set("shared_buffers", "1GB").unwrap();
+        check_memory(&settings, 1 << 30).unwrap();
+        let error = check_memory(&settings, (1 << 30) - 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parameter \"shared_buffers\" is 1024 MB, but this process may use only 1023 MB of memory"
+        );
+    }
 }

@@ -260,6 +260,7 @@ impl Session {
                 }
             }
             None => {
+                self.settings.begin_transaction();
                 let transaction = self.database.transactions().begin(self.backend_pid());
                 self.work = Some(Work {
                     transaction: Arc::new(transaction),
@@ -267,6 +268,28 @@ impl Session {
                     loads: HashMap::new(),
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// The running statement takes a snapshot. Afterwards its transaction cannot be made READ WRITE
+    /// again, nor DEFERRABLE.
+    pub fn note_query(&mut self) {
+        self.settings.note_query();
+    }
+
+    /// Refuses `command` in a transaction that is READ ONLY (`PreventCommandIfReadOnly` in
+    /// PostgreSQL's `tcop/utility.c`).
+    ///
+    /// # Errors
+    /// 25006.
+    pub fn refuse_if_read_only(&self, command: &str) -> Result<(), EngineError> {
+        if self.settings.switch("transaction_read_only") {
+            return Err(StatementError::new(
+                "25006",
+                format!("cannot execute {command} in a read-only transaction"),
+            )
+            .into());
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ const BATCH_ROWS: usize = 8192;
 /// Least memory for all queries together.
 const QUERY_MEMORY_MIN_BYTES: u64 = 64 << 20;
 
-/// Query contexts that are kept, one for each `work_mem` in use.
+/// Query contexts that are kept, one for each pair of `work_mem` and parallelism in use.
 const CONTEXTS_MAX: usize = 16;
 
 /// A database system as SQL sees it; shared by all sessions.
@@ -53,14 +53,11 @@ impl SqlDatabase {
         let pool_bytes = settings.integer("shared_buffers").unsigned_abs() * BLCKSZ as u64;
         let rest_bytes = usable_memory_bytes().saturating_sub(pool_bytes);
         let memory_bytes = (rest_bytes / 2).max(QUERY_MEMORY_MIN_BYTES);
-        let spill_limit_bytes = match u64::try_from(settings.integer("temp_file_limit")) {
-            Ok(limit_kb) => limit_kb.saturating_mul(1024),
-            Err(_) => u64::MAX,
-        };
         let query_runtime = QueryRuntime::new(RuntimeLimits {
             memory_limit_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
             spill_directory: Some(database.data_dir().join("base/pgsql_tmp")),
-            spill_limit_bytes,
+            // Sessions with a temp_file_limit have room of their own.
+            spill_limit_bytes: u64::MAX,
         })?;
         Ok(Arc::new(SqlDatabase {
             database,
@@ -115,14 +112,24 @@ impl SqlDatabase {
         }
     }
 
-    /// The context for queries that may use `work_mem_kb` an operator.
-    pub(crate) fn query_context(&self, work_mem_kb: i64) -> QueryContext {
+    /// What queries run with.
+    pub(crate) fn query_runtime(&self) -> &QueryRuntime {
+        &self.query_runtime
+    }
+
+    /// The settings of queries that may use `work_mem_kb` an operator, and run in so many
+    /// partitions.
+    pub(crate) fn query_settings(work_mem_kb: i64, target_partitions: usize) -> QuerySettings {
         let work_mem_kb = usize::try_from(work_mem_kb).unwrap_or(64);
-        let settings = QuerySettings {
-            target_partitions: partitions(),
+        QuerySettings {
+            target_partitions,
             batch_rows: BATCH_ROWS,
             work_mem_bytes: work_mem_kb.saturating_mul(1024),
-        };
+        }
+    }
+
+    /// The context for queries of sessions without a `temp_file_limit`.
+    pub(crate) fn query_context(&self, settings: QuerySettings) -> QueryContext {
         let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, context)) = contexts.iter().find(|(known, _)| *known == settings) {
             return context.clone();

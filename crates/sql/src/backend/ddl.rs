@@ -12,7 +12,7 @@ use trunkline_types::{Oid, type_by_sql_name, typmod_in};
 
 use super::Backend;
 use crate::error::SqlError;
-use crate::outcome::{Notice, NoticeSeverity, TransactionStatus};
+use crate::outcome::{Notice, NoticeSeverity};
 use crate::query::PgType;
 use crate::relations::lock_session;
 use crate::statement::{
@@ -190,7 +190,7 @@ impl Backend {
         {
             return Ok(());
         }
-        let planner = self.planner(&self.styles());
+        let planner = self.planner(&self.styles())?;
         for column in &definition.columns {
             let Some(text) = &column.default else {
                 continue;
@@ -287,7 +287,7 @@ impl Backend {
     }
 
     pub(super) fn lock_tables(&mut self, lock: &LockTable) -> Result<(), SqlError> {
-        if self.status == TransactionStatus::Idle {
+        if !self.is_in_block() {
             return Err(SqlError::new(
                 "25P01",
                 "LOCK TABLE can only be used in transaction blocks",
@@ -345,7 +345,10 @@ impl Backend {
             if !wanted(index) {
                 continue;
             }
-            let planner = planner.get_or_insert_with(|| self.planner(&self.styles()));
+            let planner = match &planner {
+                Some(planner) => planner,
+                None => planner.insert(self.planner(&self.styles())?),
+            };
             let ty = PgType::with_typmod(attribute.type_oid, attribute.typmod);
             values[index] = planner.expression(text, &attribute.name, ty)?;
         }

@@ -19,7 +19,7 @@ impl Backend {
         values: &ParameterValues,
     ) -> Result<Outcome, SqlError> {
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let stream = self
             .shared
             .block_on(planner.run(prepared.text(), query, values))?;
@@ -68,7 +68,7 @@ impl Backend {
         values: &ParameterValues,
     ) -> Result<Vec<String>, SqlError> {
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let explain = |query: &Query| -> Result<Vec<String>, QueryError> {
             self.shared.block_on(planner.explain(sql, query, values))
         };
@@ -95,7 +95,7 @@ impl Backend {
         values: &ParameterValues,
     ) -> Result<u64, SqlError> {
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let mut stream = self.shared.block_on(planner.run(sql, query, values))?;
         let cancel = self.cancel();
         let mut rows = 0;

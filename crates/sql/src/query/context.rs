@@ -29,6 +29,7 @@ use super::analyze::{
     Analyzer, AssignmentTarget, Bound, Environment, Level, Parameters, Scope, check_width,
 };
 use super::column::{ColumnReader, scalar_from_payload};
+use super::constants;
 use super::cooperation::CooperativeJoins;
 use super::error::{QueryError, sqlstate};
 use super::interrupts::{Interrupts, QueryStop};
@@ -42,6 +43,9 @@ use super::value::Styles;
 pub struct QueryRuntime {
     memory: Arc<dyn MemoryPool>,
     environment: Arc<RuntimeEnv>,
+    spill_directory: Option<PathBuf>,
+    /// `temp_file_limit` in kB, for those who have one of their own.
+    temp_file_limit_kb: Option<u64>,
 }
 
 /// Limits of a [`QueryRuntime`].
@@ -61,13 +65,7 @@ impl QueryRuntime {
     /// # Errors
     /// 58030 if the spill directory can't be used.
     pub fn new(limits: RuntimeLimits) -> Result<Self, QueryError> {
-        let mode = match limits.spill_directory {
-            Some(directory) => DiskManagerMode::Directories(vec![directory]),
-            None => DiskManagerMode::Disabled,
-        };
-        let disk = DiskManagerBuilder::default()
-            .with_mode(mode)
-            .with_max_temp_directory_size(limits.spill_limit_bytes);
+        let disk = disk_manager(limits.spill_directory.as_ref(), limits.spill_limit_bytes);
         let memory: Arc<dyn MemoryPool> =
             Arc::new(GreedyMemoryPool::new(limits.memory_limit_bytes));
         let environment = RuntimeEnvBuilder::new()
@@ -77,13 +75,48 @@ impl QueryRuntime {
         Ok(Self {
             memory,
             environment,
+            spill_directory: limits.spill_directory,
+            temp_file_limit_kb: None,
         })
+    }
+
+    /// The same memory, with room to spill that nobody else uses.
+    ///
+    /// # Errors
+    /// 58030 if the spill directory can't be used.
+    pub fn with_temp_file_limit(&self, limit_kb: u64) -> Result<Self, QueryError> {
+        let limit_bytes = limit_kb.saturating_mul(1024);
+        let disk = disk_manager(self.spill_directory.as_ref(), limit_bytes).build()?;
+        Ok(Self {
+            memory: Arc::clone(&self.memory),
+            environment: Arc::new(RuntimeEnv {
+                disk_manager: Arc::new(disk),
+                ..RuntimeEnv::clone(&self.environment)
+            }),
+            spill_directory: self.spill_directory.clone(),
+            temp_file_limit_kb: Some(limit_kb),
+        })
+    }
+
+    /// The limit that [`QueryRuntime::with_temp_file_limit`] gave it.
+    pub fn temp_file_limit_kb(&self) -> Option<u64> {
+        self.temp_file_limit_kb
     }
 
     /// Memory that running queries hold at the moment.
     pub fn memory_in_use_bytes(&self) -> usize {
         self.memory.reserved()
     }
+}
+
+fn disk_manager(directory: Option<&PathBuf>, limit_bytes: u64) -> DiskManagerBuilder {
+    let mode = match directory {
+        Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+        None => DiskManagerMode::Disabled,
+    };
+    DiskManagerBuilder::default()
+        .with_mode(mode)
+        .with_max_temp_directory_size(limit_bytes)
 }
 
 /// Bounds each operator that can spill by `work_mem`; those that can't are bounded by the
@@ -163,6 +196,7 @@ pub struct QuerySettings {
 #[derive(Clone, Debug)]
 pub struct QueryContext {
     state: Arc<SessionState>,
+    temp_file_limit_kb: Option<u64>,
 }
 
 impl QueryContext {
@@ -196,6 +230,7 @@ impl QueryContext {
             .build();
         Self {
             state: Arc::new(state),
+            temp_file_limit_kb: runtime.temp_file_limit_kb,
         }
     }
 
@@ -209,6 +244,7 @@ impl QueryContext {
                 styles: inputs.styles,
                 state: Arc::clone(&self.state),
             },
+            temp_file_limit_kb: self.temp_file_limit_kb,
         }
     }
 }
@@ -274,6 +310,7 @@ pub struct InsertTarget<'t> {
 #[derive(Clone)]
 pub struct Planner {
     environment: Environment,
+    temp_file_limit_kb: Option<u64>,
 }
 
 fn fields_of(bound: &Bound) -> Vec<Field> {
@@ -434,7 +471,13 @@ impl Planner {
         &self,
         plan: &LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-        Ok(self.environment.state.create_physical_plan(plan).await?)
+        let state = &self.environment.state;
+        let plan = state.optimize(plan)?;
+        constants::check(&plan, state)?;
+        Ok(state
+            .query_planner()
+            .create_physical_plan(&plan, state.as_ref())
+            .await?)
     }
 
     async fn start(&self, bound: Bound, relations: Vec<Oid>) -> Result<QueryStream, QueryError> {
@@ -450,6 +493,7 @@ impl Planner {
             relations,
             stop: QueryStop::new(&interrupts),
             stream,
+            temp_file_limit_kb: self.temp_file_limit_kb,
         })
     }
 }
@@ -506,6 +550,7 @@ pub struct QueryStream {
     relations: Vec<Oid>,
     stop: QueryStop,
     stream: SendableRecordBatchStream,
+    temp_file_limit_kb: Option<u64>,
 }
 
 impl Drop for QueryStream {
@@ -536,7 +581,16 @@ impl QueryStream {
         loop {
             let batch = match self.stream.next().await? {
                 Ok(batch) => batch,
-                Err(error) => return Some(Err(error.into())),
+                Err(error) => {
+                    let mut error = QueryError::from(error);
+                    if let (sqlstate::CONFIGURATION_LIMIT_EXCEEDED, Some(limit_kb)) =
+                        (error.sqlstate, self.temp_file_limit_kb)
+                    {
+                        // PostgreSQL's message ends with the limit (`FileWriteV` in fd.c).
+                        error.message.push_str(&format!(" ({limit_kb}kB)"));
+                    }
+                    return Some(Err(error));
+                }
             };
             if batch.num_rows() > 0 {
                 return Some(Ok(Batch {

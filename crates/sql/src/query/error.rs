@@ -8,6 +8,8 @@ use trunkline_types::TypeError;
 
 /// SQLSTATE codes that the query layer raises (`errcodes.txt`).
 pub mod sqlstate {
+    /// `configuration_limit_exceeded`
+    pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
     /// `cardinality_violation`
     pub const CARDINALITY_VIOLATION: &str = "21000";
     /// `numeric_value_out_of_range`
@@ -202,9 +204,24 @@ fn arrow_error(error: &ArrowError) -> QueryError {
         ArrowError::MemoryError(message) => {
             QueryError::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(message)
         }
-        ArrowError::IoError(message, _) => QueryError::new(sqlstate::IO_ERROR, message),
+        ArrowError::IoError(message, _) => temporary_file_error(message),
         other => QueryError::internal(other.to_string()),
     }
+}
+
+/// Files that queries themselves write are those that they spill to.
+fn temporary_file_error(error: impl std::fmt::Display) -> QueryError {
+    let text = error.to_string();
+    if text.contains("exceeded the allowable limit") {
+        return QueryError::new(
+            sqlstate::CONFIGURATION_LIMIT_EXCEEDED,
+            "temporary file size exceeds \"temp_file_limit\"",
+        );
+    }
+    QueryError::new(
+        sqlstate::IO_ERROR,
+        format!("could not access temporary file: {text}"),
+    )
 }
 
 fn datafusion_error(error: &DataFusionError) -> QueryError {
@@ -229,10 +246,7 @@ fn datafusion_error(error: &DataFusionError) -> QueryError {
             QueryError::unsupported("this form of subquery is not supported")
         }
         DataFusionError::NotImplemented(message) => QueryError::unsupported(message),
-        DataFusionError::IoError(inner) => QueryError::new(
-            sqlstate::IO_ERROR,
-            format!("could not access temporary file: {inner}"),
-        ),
+        DataFusionError::IoError(inner) => temporary_file_error(inner),
         DataFusionError::Execution(message)
             if message.contains("Scalar subquery returned more than one row") =>
         {

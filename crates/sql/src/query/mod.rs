@@ -11,6 +11,7 @@
 
 mod analyze;
 mod column;
+mod constants;
 mod context;
 mod cooperation;
 mod decimal;

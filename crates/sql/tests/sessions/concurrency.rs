@@ -9,7 +9,7 @@ use trunkline_txn::CancelReason;
 use crate::cluster::{Cluster, read_rows};
 
 const MANY_ROWS: &str = "CREATE TABLE t (a int, b text); \
-    INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 60000) AS i";
+    INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 150000) AS i";
 
 /// Long enough that nothing waits for it unless it must.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ async fn a_waiting_drop_goes_on_when_the_scan_ends() {
     let mut writer = cluster.client();
     let waiting = tokio::spawn(async move { writer.query("TRUNCATE t").await.tag });
     let answer = read_rows(&prepared, rows).await.unwrap();
-    assert_eq!(answer.rows.len(), 60000);
+    assert_eq!(answer.rows.len(), 150_000);
     reader.session.sync().await.unwrap();
     let tag = tokio::time::timeout(PATIENCE, waiting)
         .await
