@@ -13,7 +13,8 @@ use trunkline_sql::query::sqlparser::ast::{
     CreateTable, Insert, ObjectName, Statement, TableObject,
 };
 use trunkline_sql::query::{
-    Batch, BatchStream, ColumnBuilder, ExternalFunction, ExternalFunctions, InsertTarget,
+    Batch, BatchStream, ColumnBuilder, ExternalFunction, ExternalFunctions, ExternalResult,
+    InsertTarget,
     ParameterValues, PgType, Planner, QueryContext, QueryError, QueryInputs, QueryRuntime,
     QuerySettings, Relation, RelationColumn, RelationScan, RelationSource, RuntimeLimits,
     ScanBatch, ScanRequest, SessionFunctions, Styles, TableResolver, parse_query, parse_statement,
@@ -49,6 +50,10 @@ impl TableResolver for Tables {
 
     fn schema_exists(&self, schema: &str) -> Result<bool, QueryError> {
         Ok(matches!(schema, "pg_catalog" | "public"))
+    }
+
+    fn system_rows(&self, _table: &str, _columns: &[&str]) -> Result<Vec<Row>, QueryError> {
+        Ok(Vec::new())
     }
 }
 
@@ -170,11 +175,11 @@ impl ExternalFunctions for TestFunctions {
         &self,
         name: &str,
         args: Vec<Option<Vec<u8>>>,
-    ) -> Result<Option<Vec<u8>>, QueryError> {
+    ) -> Result<Vec<Option<Vec<u8>>>, QueryError> {
         assert_eq!(name, "double");
         let payload = args[0].as_ref().unwrap();
         let value = i64::from_le_bytes(payload.as_slice().try_into().unwrap());
-        Ok(Some((value * 2).to_le_bytes().to_vec()))
+        Ok(vec![Some((value * 2).to_le_bytes().to_vec())])
     }
 }
 
@@ -196,7 +201,7 @@ fn planner_over(tables: Arc<Tables>, limits: RuntimeLimits, work_mem_bytes: usiz
             name: "double".to_owned(),
             args: vec![oids::INT8],
             required: 1,
-            returns: oids::INT8,
+            returns: ExternalResult::Value(oids::INT8),
             strict: true,
         }])),
         styles: Arc::new(Styles::default()),

@@ -16,7 +16,7 @@ use trunkline_types::oids;
 
 use crate::database::SqlDatabase;
 use crate::error::query_error;
-use crate::query::{ExternalFunction, ExternalFunctions, QueryError};
+use crate::query::{ExternalFunction, ExternalFunctions, ExternalResult, QueryError};
 use crate::relations::{ScanGroup, SessionRef, lock_session};
 
 /// Arguments and results: payloads, `None` for NULL.
@@ -42,7 +42,7 @@ impl StorageFunctions {
                 name: function.name.to_owned(),
                 args: function.args.to_vec(),
                 required: function.required,
-                returns: function.returns,
+                returns: function.returns.external(),
                 strict: function.strict,
             })
             .collect();
@@ -61,7 +61,7 @@ impl ExternalFunctions for StorageFunctions {
         &self.functions
     }
 
-    async fn call(&self, name: &str, args: Vec<Value>) -> Result<Value, QueryError> {
+    async fn call(&self, name: &str, args: Vec<Value>) -> Result<Vec<Value>, QueryError> {
         let function = FUNCTIONS
             .iter()
             .find(|function| function.name == name && args.len() >= function.required)
@@ -149,9 +149,30 @@ struct Function {
     name: &'static str,
     args: &'static [Oid],
     required: usize,
-    returns: Oid,
+    returns: Returns,
     strict: bool,
-    run: fn(&mut Call<'_>, &Args) -> Result<Value, EngineError>,
+    run: fn(&mut Call<'_>, &Args) -> Result<Vec<Value>, EngineError>,
+}
+
+/// What a function gives.
+#[derive(Clone, Copy)]
+enum Returns {
+    Value(Oid),
+    Record(&'static [(&'static str, Oid)]),
+}
+
+impl Returns {
+    fn external(self) -> ExternalResult {
+        match self {
+            Returns::Value(oid) => ExternalResult::Value(oid),
+            Returns::Record(columns) => ExternalResult::Record(
+                columns
+                    .iter()
+                    .map(|(name, oid)| ((*name).to_owned(), *oid))
+                    .collect(),
+            ),
+        }
+    }
 }
 
 const FUNCTIONS: &[Function] = &[
@@ -165,7 +186,7 @@ const FUNCTIONS: &[Function] = &[
             oids::INT8,
         ],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: false,
         run: pg_prewarm,
     },
@@ -173,7 +194,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_relation_size",
         args: &[oids::REGCLASS, oids::TEXT],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: true,
         run: pg_relation_size,
     },
@@ -181,7 +202,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_table_size",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: true,
         run: pg_table_size,
     },
@@ -189,7 +210,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_total_relation_size",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: true,
         // There are no indexes and no TOAST tables yet.
         run: pg_table_size,
@@ -198,7 +219,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_relation_filepath",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::TEXT,
+        returns: Returns::Value(oids::TEXT),
         strict: true,
         run: pg_relation_filepath,
     },
@@ -206,7 +227,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_relation_filenode",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::OID,
+        returns: Returns::Value(oids::OID),
         strict: true,
         run: pg_relation_filenode,
     },
@@ -214,7 +235,12 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_buffercache_evict_relation",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::TEXT,
+        // As pg_buffercache 1.6 has it.
+        returns: Returns::Record(&[
+            ("buffers_evicted", oids::INT4),
+            ("buffers_flushed", oids::INT4),
+            ("buffers_skipped", oids::INT4),
+        ]),
         strict: true,
         run: pg_buffercache_evict_relation,
     },
@@ -222,7 +248,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_cancel_backend",
         args: &[oids::INT4],
         required: 1,
-        returns: oids::BOOL,
+        returns: Returns::Value(oids::BOOL),
         strict: true,
         run: pg_cancel_backend,
     },
@@ -230,7 +256,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_terminate_backend",
         args: &[oids::INT4],
         required: 1,
-        returns: oids::BOOL,
+        returns: Returns::Value(oids::BOOL),
         strict: true,
         run: pg_terminate_backend,
     },
@@ -238,7 +264,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_current_xact_id_if_assigned",
         args: &[],
         required: 0,
-        returns: oids::XID8,
+        returns: Returns::Value(oids::XID8),
         strict: true,
         run: pg_current_xact_id_if_assigned,
     },
@@ -265,6 +291,11 @@ fn int8(value: u64) -> Value {
     )
 }
 
+/// The result of a function that gives one value.
+fn one(value: Value) -> Vec<Value> {
+    vec![value]
+}
+
 impl Call<'_> {
     /// The relation `oid`, locked for reading; `None` if there is none.
     fn relation(&mut self, oid: Oid) -> Result<Option<Arc<RelationDesc>>, EngineError> {
@@ -289,7 +320,7 @@ impl Call<'_> {
     }
 }
 
-fn pg_prewarm(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_prewarm(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let oid = args
         .oid(0)
         .ok_or_else(|| bad_parameter("relation cannot be null"))?;
@@ -313,47 +344,50 @@ fn pg_prewarm(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
         first: args.int8(3),
         last: args.int8(4),
     };
-    Ok(Some(
+    Ok(one(Some(
         prewarm(call.session, &request)?.to_le_bytes().to_vec(),
-    ))
+    )))
 }
 
-fn pg_relation_size(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_relation_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let fork = args.text(1).map_or(Ok(ForkNumber::Main), fork_by_name)?;
     // A relation that is gone has no size, which is no error: it may have gone just now.
     let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
-        return Ok(None);
+        return Ok(one(None));
     };
-    Ok(int8(call.fork_bytes(&relation, fork)?))
+    Ok(one(int8(call.fork_bytes(&relation, fork)?)))
 }
 
-fn pg_table_size(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_table_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
-        return Ok(None);
+        return Ok(one(None));
     };
     let mut bytes = 0;
     for fork in [ForkNumber::Main, ForkNumber::Fsm, ForkNumber::Vm] {
         bytes += call.fork_bytes(&relation, fork)?;
     }
-    Ok(int8(bytes))
+    Ok(one(int8(bytes)))
 }
 
-fn pg_relation_filepath(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_relation_filepath(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let relation = args
         .oid(0)
         .map_or(Ok(None), |oid| call.session.relation(oid, call.io))?;
-    Ok(relation.map(|relation| relation.locator.path(ForkNumber::Main).into_bytes()))
+    Ok(one(relation.map(|relation| {
+        relation.locator.path(ForkNumber::Main).into_bytes()
+    })))
 }
 
-fn pg_relation_filenode(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_relation_filenode(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let relation = args
         .oid(0)
         .map_or(Ok(None), |oid| call.session.relation(oid, call.io))?;
-    Ok(relation.map(|relation| relation.locator.rel_number.to_le_bytes().to_vec()))
+    Ok(one(relation.map(|relation| {
+        relation.locator.rel_number.to_le_bytes().to_vec()
+    })))
 }
 
-/// PostgreSQL's returns a record of three; its text form is the same.
-fn pg_buffercache_evict_relation(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_buffercache_evict_relation(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
         return Err(StatementError::new("42P01", "could not open relation").into());
     };
@@ -362,11 +396,14 @@ fn pg_buffercache_evict_relation(call: &mut Call<'_>, args: &Args) -> Result<Val
         .database()
         .pool()
         .evict_relation(call.io, relation.locator)?;
-    let text = format!(
-        "({},{},{})",
-        evicted.evicted, evicted.flushed, evicted.skipped
-    );
-    Ok(Some(text.into_bytes()))
+    let counts = [evicted.evicted, evicted.flushed, evicted.skipped];
+    Ok(counts
+        .into_iter()
+        .map(|count| {
+            let count = i32::try_from(count).unwrap_or(i32::MAX);
+            Some(count.to_le_bytes().to_vec())
+        })
+        .collect())
 }
 
 fn request(call: &Call<'_>, args: &Args, reason: CancelReason) -> Value {
@@ -382,15 +419,15 @@ fn request(call: &Call<'_>, args: &Args, reason: CancelReason) -> Value {
     Some(vec![u8::from(found.is_some())])
 }
 
-fn pg_cancel_backend(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
-    Ok(request(call, args, CancelReason::UserRequest))
+fn pg_cancel_backend(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    Ok(one(request(call, args, CancelReason::UserRequest)))
 }
 
-fn pg_terminate_backend(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
-    Ok(request(call, args, CancelReason::Terminate))
+fn pg_terminate_backend(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    Ok(one(request(call, args, CancelReason::Terminate)))
 }
 
-fn pg_current_xact_id_if_assigned(call: &mut Call<'_>, _: &Args) -> Result<Value, EngineError> {
+fn pg_current_xact_id_if_assigned(call: &mut Call<'_>, _: &Args) -> Result<Vec<Value>, EngineError> {
     let xid = call.session.transaction()?.full_xid();
-    Ok(xid.map(|xid| xid.0.to_le_bytes().to_vec()))
+    Ok(one(xid.map(|xid| xid.0.to_le_bytes().to_vec())))
 }

@@ -15,7 +15,6 @@ use datafusion::execution::memory_pool::{
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Query, SetExpr};
@@ -361,9 +360,11 @@ impl Planner {
         query: &Query,
         parameters: &ParameterValues,
     ) -> Result<QueryStream, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = analyzer.query(query, None)?;
-        self.start(bound).await
+        let parameters = Self::given(parameters)?;
+        let (bound, plan) = self
+            .planned(sql, parameters, |analyzer| analyzer.query(query, None))
+            .await?;
+        self.start(bound, plan)
     }
 
     /// Runs an INSERT's source: its rows have the targets' types, in the targets' order. A
@@ -378,9 +379,13 @@ impl Planner {
         targets: &[InsertTarget<'_>],
         parameters: &ParameterValues,
     ) -> Result<QueryStream, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = insert_source(&mut analyzer, source, targets)?;
-        self.start(bound).await
+        let parameters = Self::given(parameters)?;
+        let (bound, plan) = self
+            .planned(sql, parameters, |analyzer| {
+                insert_source(analyzer, source, targets)
+            })
+            .await?;
+        self.start(bound, plan)
     }
 
     /// The lines that EXPLAIN shows for a query.
@@ -393,9 +398,10 @@ impl Planner {
         query: &Query,
         parameters: &ParameterValues,
     ) -> Result<Vec<String>, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = analyzer.query(query, None)?;
-        let plan = self.physical_plan(&bound.plan).await?;
+        let parameters = Self::given(parameters)?;
+        let (_, plan) = self
+            .planned(sql, parameters, |analyzer| analyzer.query(query, None))
+            .await?;
         Ok(displayable(plan.as_ref())
             .indent(false)
             .to_string()
@@ -427,15 +433,39 @@ impl Planner {
         Ok(present.then_some(payload))
     }
 
-    async fn physical_plan(
+    /// Analyses and plans. A statement with a subquery that no join can stand for is analysed once
+    /// more, with its subqueries as plans of their own.
+    async fn planned(
         &self,
-        plan: &LogicalPlan,
-    ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-        Ok(self.environment.state.create_physical_plan(plan).await?)
+        sql: &str,
+        parameters: Parameters,
+        analyse: impl Fn(&mut Analyzer<'_>) -> Result<Bound, QueryError>,
+    ) -> Result<(Bound, Arc<dyn ExecutionPlan>), QueryError> {
+        let mut analyzer = self.analyzer(sql, parameters.clone());
+        let bound = analyse(&mut analyzer)?;
+        for column in &bound.columns {
+            analyzer.require_for(column.ty)?;
+        }
+        let state = &self.environment.state;
+        let error = match state.create_physical_plan(&bound.plan).await {
+            Ok(plan) => return Ok((bound, plan)),
+            Err(error) => QueryError::from(error),
+        };
+        if !error.is_about_correlation() {
+            return Err(error);
+        }
+        let mut analyzer = self.analyzer(sql, parameters);
+        analyzer.all_subplans = true;
+        let bound = analyse(&mut analyzer)?;
+        let plan = state.create_physical_plan(&bound.plan).await?;
+        Ok((bound, plan))
     }
 
-    async fn start(&self, bound: Bound) -> Result<QueryStream, QueryError> {
-        let plan = self.physical_plan(&bound.plan).await?;
+    fn start(
+        &self,
+        bound: Bound,
+        plan: Arc<dyn ExecutionPlan>,
+    ) -> Result<QueryStream, QueryError> {
         let stream = execute_stream(plan, self.environment.state.task_ctx())?;
         Ok(QueryStream {
             fields: fields_of(&bound).into(),

@@ -16,6 +16,7 @@ mod cooperation;
 mod decimal;
 mod error;
 mod functions;
+mod names;
 mod numeric;
 mod parse;
 mod pgtype;
@@ -31,10 +32,12 @@ pub use context::{
 };
 pub use datafusion::sql::sqlparser;
 pub use error::{QueryError, sqlstate};
+pub use names::CatalogNames;
 pub use parse::{parse_expression, parse_query, parse_statement};
 pub use pgtype::{CoercionContext, PgType, resolve_type};
 pub use scan::{BatchStream, RelationScan, RelationSource, ScanBatch, ScanRequest};
 pub use session::{
-    ExternalFunction, ExternalFunctions, Relation, RelationColumn, SessionFunctions, TableResolver,
+    ExternalFunction, ExternalFunctions, ExternalResult, Relation, RelationColumn,
+    SessionFunctions, SystemRow, TableResolver,
 };
 pub use value::Styles;

@@ -240,7 +240,7 @@ impl Analyzer<'_> {
             SqlExpr::Subquery(query) => self.scalar_subquery(query, level),
             SqlExpr::Exists { subquery, negated } => {
                 let bound = self.query(subquery, Some(level))?;
-                self.exists(bound, *negated)
+                self.exists(bound, *negated, level)
             }
             SqlExpr::InSubquery {
                 expr,
@@ -265,6 +265,9 @@ impl Analyzer<'_> {
                 compare_op,
                 right,
             } => self.quantified(left, compare_op, right, false, level),
+            SqlExpr::CompoundFieldAccess { root, access_chain } => {
+                self.field_access(root, access_chain, level)
+            }
             SqlExpr::Interval(_) => Err(QueryError::unsupported("type interval is not supported")),
             SqlExpr::AtTimeZone { .. } => Err(unsupported_clause("AT TIME ZONE")),
             SqlExpr::Array(_) => Err(QueryError::unsupported(
@@ -796,7 +799,7 @@ pub(crate) fn boolean(expr: Expr) -> Typed {
     Typed::of(expr, oids::BOOL)
 }
 
-fn outer_reference(column: &ScopeColumn) -> Result<Expr, QueryError> {
+pub(crate) fn outer_reference(column: &ScopeColumn) -> Result<Expr, QueryError> {
     match &column.expr {
         Expr::Column(inner) => Ok(Expr::OuterReferenceColumn(
             std::sync::Arc::new(field(&inner.name, &column.arrow)),

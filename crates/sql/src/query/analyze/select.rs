@@ -12,6 +12,8 @@ use datafusion::sql::sqlparser::ast::{
     OrderByOptions, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, Value,
 };
 
+use trunkline_types::oids;
+
 use super::aggregate::has_aggregate;
 use super::expr::default_name;
 use super::from::SERIES_COLUMN;
@@ -407,6 +409,15 @@ impl Analyzer<'_> {
         let FunctionArguments::List(list) = &function.args else {
             return Ok(None);
         };
+        if name == "pg_partition_ancestors" {
+            // There are no partitioned tables: no row has any.
+            let nothing = self.empty_set(&[("relid", oids::REGCLASS)])?;
+            let column = nothing.columns[0].clone();
+            *plan = LogicalPlanBuilder::from(plan.clone())
+                .cross_join(nothing.plan)?
+                .build()?;
+            return Ok(Some(output_value(&column)));
+        }
         if name != "generate_series" {
             return Ok(None);
         }
