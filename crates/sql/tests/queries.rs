@@ -14,11 +14,10 @@ use trunkline_sql::query::sqlparser::ast::{
 };
 use trunkline_sql::query::{
     Batch, BatchStream, ColumnBuilder, ExternalFunction, ExternalFunctions, ExternalResult,
-    InsertTarget,
-    ParameterValues, PgType, Planner, QueryContext, QueryError, QueryInputs, QueryRuntime,
-    QuerySettings, Relation, RelationColumn, RelationScan, RelationSource, RuntimeLimits,
-    ScanBatch, ScanRequest, SessionFunctions, Styles, TableResolver, parse_query, parse_statement,
-    resolve_type,
+    InsertTarget, ParameterValues, PgType, Planner, QueryContext, QueryError, QueryInputs,
+    QueryRuntime, QuerySettings, Relation, RelationColumn, RelationScan, RelationSource,
+    RuntimeLimits, ScanBatch, ScanRequest, SessionFunctions, Styles, TableResolver, parse_query,
+    parse_statement, resolve_type,
 };
 use trunkline_types::{ColumnType, Oid, format_type, oids, output_text};
 
@@ -173,10 +172,10 @@ impl ExternalFunctions for TestFunctions {
 
     async fn call(
         &self,
-        name: &str,
+        function: &ExternalFunction,
         args: Vec<Option<Vec<u8>>>,
     ) -> Result<Vec<Option<Vec<u8>>>, QueryError> {
-        assert_eq!(name, "double");
+        assert_eq!(function.name, "double");
         let payload = args[0].as_ref().unwrap();
         let value = i64::from_le_bytes(payload.as_slice().try_into().unwrap());
         Ok(vec![Some((value * 2).to_le_bytes().to_vec())])

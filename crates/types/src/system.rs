@@ -226,11 +226,7 @@ pub(crate) fn parse_aclitem(text: &str) -> Result<[u8; 16], TypeError> {
 }
 
 /// Appends `grantee=privileges/grantor` (`aclitemout`).
-pub(crate) fn push_aclitem(
-    payload: &[u8; 16],
-    names: Option<&dyn ObjectNames>,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn push_aclitem(payload: &[u8; 16], names: Option<&dyn ObjectNames>, out: &mut Vec<u8>) {
     let [e0, e1, e2, e3, r0, r1, r2, r3, privileges @ ..] = *payload;
     let grantee = u32::from_le_bytes([e0, e1, e2, e3]);
     let privileges = u64::from_le_bytes(privileges);

@@ -461,11 +461,7 @@ impl Planner {
         Ok((bound, plan))
     }
 
-    fn start(
-        &self,
-        bound: Bound,
-        plan: Arc<dyn ExecutionPlan>,
-    ) -> Result<QueryStream, QueryError> {
+    fn start(&self, bound: Bound, plan: Arc<dyn ExecutionPlan>) -> Result<QueryStream, QueryError> {
         let stream = execute_stream(plan, self.environment.state.task_ctx())?;
         Ok(QueryStream {
             fields: fields_of(&bound).into(),
@@ -513,7 +509,9 @@ fn insert_source(
         _ => {
             let types: Vec<PgType> = targets.iter().map(|target| target.ty).collect();
             let bound = analyzer.query_into(source, None, Some(&types))?;
-            check_width(bound.columns.len(), targets.len())?;
+            check_width(bound.columns.len(), targets.len(), |index| {
+                bound.columns.get(index).and_then(|column| column.position)
+            })?;
             bound
         }
     };

@@ -33,6 +33,7 @@ pub use context::{
 pub use datafusion::sql::sqlparser;
 pub use error::{QueryError, sqlstate};
 pub use names::CatalogNames;
+pub(crate) use parse::mark_empty_lists;
 pub use parse::{parse_expression, parse_query, parse_statement};
 pub use pgtype::{CoercionContext, PgType, resolve_type};
 pub use scan::{BatchStream, RelationScan, RelationSource, ScanBatch, ScanRequest};

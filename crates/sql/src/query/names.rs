@@ -24,6 +24,7 @@ pub(crate) enum NamesPart {
     Types,
     Functions,
     Operators,
+    Collations,
     Roles,
     Comments,
     Constraints,
@@ -62,6 +63,7 @@ pub struct CatalogNames {
     functions: OnceLock<Objects>,
     signatures: OnceLock<HashMap<u32, Signature>>,
     operators: OnceLock<Objects>,
+    collations: OnceLock<Objects>,
     roles: OnceLock<HashMap<u32, String>>,
     /// By object, catalog and column.
     comments: OnceLock<HashMap<(u32, u32, i32), String>>,
@@ -155,6 +157,13 @@ impl CatalogNames {
                     self.objects(tables.system_rows("pg_operator", columns)?, None)
                 })
             }
+            NamesPart::Collations => {
+                self.load_namespaces(tables, session)?;
+                fill(&self.collations, || {
+                    let columns = &["oid", "collnamespace", "collname", "collprovider"];
+                    self.objects(tables.system_rows("pg_collation", columns)?, None)
+                })
+            }
             NamesPart::Roles => fill(&self.roles, || {
                 let rows = tables.system_rows("pg_authid", &["oid", "rolname"])?;
                 rows.iter()
@@ -214,11 +223,7 @@ impl CatalogNames {
     }
 
     /// Objects of rows that begin with OID, namespace, name and kind.
-    fn objects(
-        &self,
-        rows: Vec<SystemRow>,
-        element: Option<usize>,
-    ) -> Result<Objects, QueryError> {
+    fn objects(&self, rows: Vec<SystemRow>, element: Option<usize>) -> Result<Objects, QueryError> {
         let path = self.path.get().map(Vec::as_slice).unwrap_or_default();
         let rank = |namespace: u32| path.iter().position(|other| *other == namespace);
         let mut objects = Objects::with_capacity(rows.len());
@@ -409,6 +414,10 @@ impl CatalogNames {
 
     pub(crate) fn operator_is_visible(&self, oid: u32) -> Option<bool> {
         Some(self.operators.get()?.get(&oid)?.is_visible)
+    }
+
+    pub(crate) fn collation_is_visible(&self, oid: u32) -> Option<bool> {
+        Some(self.collations.get()?.get(&oid)?.is_visible)
     }
 
     /// `pg_get_function_arguments`

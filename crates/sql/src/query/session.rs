@@ -130,7 +130,7 @@ pub trait ExternalFunctions: Send + Sync {
     /// The function's own.
     async fn call(
         &self,
-        name: &str,
+        function: &ExternalFunction,
         args: Vec<Option<Vec<u8>>>,
     ) -> Result<Vec<Option<Vec<u8>>>, QueryError>;
 }

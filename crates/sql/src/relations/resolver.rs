@@ -11,9 +11,7 @@ use super::scan_group::ScanGroup;
 use super::table::{SnapshotCell, TableSource};
 use crate::database::SqlDatabase;
 use crate::error::query_error;
-use crate::query::{
-    PgType, QueryError, Relation, RelationColumn, SystemRow, TableResolver,
-};
+use crate::query::{PgType, QueryError, Relation, RelationColumn, SystemRow, TableResolver};
 use crate::views;
 
 /// An engine session, used by one engine thread at a time: the one that runs its statement, or one

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 
 use super::{QualifiedName, TypeName};
 use crate::error::SqlError;
+use crate::query::mark_empty_lists;
 
 /// Longest identifier in bytes (`NAMEDATALEN` - 1); longer ones are cut, as PostgreSQL does.
 const MAX_IDENTIFIER_BYTES: usize = 63;
@@ -28,7 +29,7 @@ impl<'a> Tokens<'a> {
     /// # Errors
     /// An unterminated quote or comment, or a character that begins no token.
     pub fn new(text: &'a str) -> Result<Tokens<'a>, SqlError> {
-        let tokens = Tokenizer::new(&DIALECT, text)
+        let mut tokens = Tokenizer::new(&DIALECT, text)
             .tokenize_with_location()
             .map_err(|error| {
                 let position = character_position(text, error.location);
@@ -44,6 +45,7 @@ impl<'a> Tokens<'a> {
                 };
                 SqlError::new("42601", format!("{what} at or near \"{near}\"")).at(position)
             })?;
+        mark_empty_lists(&mut tokens);
         Ok(Tokens {
             text,
             parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens),
@@ -336,6 +338,9 @@ impl<'a> Tokens<'a> {
             Ok(expression)
         });
         expression.map_err(|mut error| {
+            if error.message.ends_with("at end of input") {
+                return self.syntax_error();
+            }
             error.position = error.position.map(|position| position + start - 1);
             error
         })

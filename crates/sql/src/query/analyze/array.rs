@@ -152,10 +152,7 @@ impl Analyzer<'_> {
     fn no_array_type(&self, element: PgType) -> QueryError {
         QueryError::new(
             sqlstate::UNDEFINED_OBJECT,
-            format!(
-                "could not find array type for data type {}",
-                element.name()
-            ),
+            format!("could not find array type for data type {}", element.name()),
         )
     }
 

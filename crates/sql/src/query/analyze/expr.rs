@@ -16,7 +16,7 @@ use super::{Analyzer, Level, ScopeColumn, Typed, field, fold, unsupported_clause
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
 use crate::query::functions::rows::row_function;
-use crate::query::pgtype::{CoercionContext, PgType, resolve_type};
+use crate::query::pgtype::{CoercionContext, PgType, can_coerce, resolve_type};
 
 impl Analyzer<'_> {
     /// Analyses an expression.
@@ -439,6 +439,14 @@ impl Analyzer<'_> {
             return self.named_function(function, vec![value], None);
         }
         let described = format!("{symbol} {}", value.ty.name());
+        let is_root = matches!(op, UnaryOperator::PGSquareRoot | UnaryOperator::PGCubeRoot);
+        // As operators, the roots are of double precision only.
+        let value = if is_root && can_coerce(value.ty.oid, oids::FLOAT8, CoercionContext::Implicit)
+        {
+            self.coerce(value, PgType::new(oids::FLOAT8), CoercionContext::Implicit)?
+        } else {
+            value
+        };
         self.named_function(function, vec![value], None)
             .map_err(|error| {
                 if error.sqlstate == sqlstate::UNDEFINED_FUNCTION {

@@ -163,7 +163,8 @@ impl Analyzer<'_> {
                 with_offset_alias: None,
                 with_ordinality: false,
             } => {
-                let level = Level::without_aggregates(Scope::default(), parent, "functions in FROM");
+                let level =
+                    Level::without_aggregates(Scope::default(), parent, "functions in FROM");
                 let mut values = Vec::new();
                 for expr in array_exprs {
                     values.push(self.expr(expr, &level)?);
@@ -188,9 +189,7 @@ impl Analyzer<'_> {
             } => self.table_with_joins(table_with_joins, parent),
             TableFactor::Derived { .. }
             | TableFactor::Function { .. }
-            | TableFactor::UNNEST { .. } => {
-                Err(unsupported_clause("LATERAL or WITH ORDINALITY"))
-            }
+            | TableFactor::UNNEST { .. } => Err(unsupported_clause("LATERAL or WITH ORDINALITY")),
             TableFactor::NestedJoin { .. } => Err(unsupported_clause("an alias of a join")),
             other => Err(QueryError::unsupported(format!(
                 "FROM item {other} is not supported"

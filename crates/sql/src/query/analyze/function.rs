@@ -131,7 +131,8 @@ impl Analyzer<'_> {
     ) -> Result<Typed, QueryError> {
         let call = self.call(function)?;
         let bare = matches!(function.args, FunctionArguments::None);
-        if let (FunctionArguments::Subquery(query), "array") = (&function.args, call.name.as_str()) {
+        if let (FunctionArguments::Subquery(query), "array") = (&function.args, call.name.as_str())
+        {
             return self.array_subquery(query, level, call.position);
         }
         if bare && let Some(value) = self.session_keyword(&call.name)? {

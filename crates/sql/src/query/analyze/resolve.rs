@@ -49,12 +49,9 @@ pub(crate) fn choose(args: &[Oid], candidates: &[&[Oid]]) -> Choice {
         return Choice::One(index);
     }
     let fits = |candidate: &[Oid]| {
-        candidate
-            .iter()
-            .zip(args)
-            .all(|(want, have)| {
-                accepts(*want, *have) || can_coerce(*have, *want, CoercionContext::Implicit)
-            })
+        candidate.iter().zip(args).all(|(want, have)| {
+            accepts(*want, *have) || can_coerce(*have, *want, CoercionContext::Implicit)
+        })
     };
     let mut left: Vec<usize> = same_length()
         .filter(|(_, candidate)| fits(candidate))

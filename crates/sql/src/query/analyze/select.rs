@@ -24,6 +24,7 @@ use super::{
 };
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
+use crate::query::parse::EMPTY_LIST;
 use crate::query::pgtype::{CoercionContext, PgType};
 
 /// A projection whose expressions are taken as they are.
@@ -318,6 +319,7 @@ impl Analyzer<'_> {
         plan: &mut LogicalPlan,
     ) -> Result<(), QueryError> {
         match item {
+            SelectItem::UnnamedExpr(SqlExpr::Identifier(ident)) if ident.value == EMPTY_LIST => {}
             SelectItem::UnnamedExpr(expr) => {
                 let name = default_name(expr);
                 targets.push(self.target(expr, name, level, plan)?);

@@ -54,8 +54,7 @@ impl Analyzer<'_> {
             around.extend(level.scope.columns.iter().map(|column| &column.expr));
             next = level.parent;
         }
-        let is_around =
-            |column: &Column| around.iter().any(|expr| is_column(expr, column));
+        let is_around = |column: &Column| around.iter().any(|expr| is_column(expr, column));
         used.retain(is_around);
         Ok(used)
     }
@@ -96,7 +95,12 @@ impl Analyzer<'_> {
     ) -> Result<Typed, QueryError> {
         if self.all_subplans && !self.outer_columns(&bound.plan, level)?.is_empty() {
             let kind = SubPlanKind::Exists { negated };
-            return Ok(boolean(self.subplan(bound.plan, kind, Vec::new(), level)?));
+            return Ok(boolean(self.subplan(
+                bound.plan,
+                kind,
+                Vec::new(),
+                level,
+            )?));
         }
         let subquery = correlated(bound.plan);
         if !subquery.outer_ref_columns.is_empty() {
@@ -145,7 +149,12 @@ impl Analyzer<'_> {
         let plan = self.reproject(bound, *binary.right)?;
         if self.all_subplans && !self.outer_columns(&plan, level)?.is_empty() {
             let kind = SubPlanKind::In { negated };
-            return Ok(boolean(self.subplan(plan, kind, vec![*binary.left], level)?));
+            return Ok(boolean(self.subplan(
+                plan,
+                kind,
+                vec![*binary.left],
+                level,
+            )?));
         }
         Ok(boolean(Expr::InSubquery(InSubquery::new(
             binary.left,

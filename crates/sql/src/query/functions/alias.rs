@@ -35,7 +35,12 @@ pub(crate) fn read_alias(
     let (schema, name) = match parts.as_slice() {
         [name] => (None, name),
         [schema, name] => (Some(schema.as_str()), name),
-        _ => return Err(QueryError::new(sqlstate::SYNTAX_ERROR, "invalid name syntax")),
+        _ => {
+            return Err(QueryError::new(
+                sqlstate::SYNTAX_ERROR,
+                "invalid name syntax",
+            ));
+        }
     };
     let mut found = names.find(alias, schema, name).into_iter();
     match (found.next(), found.next()) {
@@ -124,4 +129,3 @@ pub(crate) fn split_identifiers(text: &str) -> Result<Vec<String>, QueryError> {
         rest = after.strip_prefix('.').ok_or_else(invalid)?.trim_start();
     }
 }
-

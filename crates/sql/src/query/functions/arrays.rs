@@ -87,7 +87,11 @@ fn array_to_string(v: &[Value<'_>], styles: &Styles) -> Outcome {
     for element in &parts.elements {
         match element {
             Some(payload) => {
-                printed.push(payload_to_text(PgType::new(parts.element), payload, styles)?);
+                printed.push(payload_to_text(
+                    PgType::new(parts.element),
+                    payload,
+                    styles,
+                )?);
             }
             None => printed.extend(for_null.map(str::to_owned)),
         }
@@ -188,8 +192,12 @@ impl ScalarUDFImpl for ArrayCall {
         let arrow = self.return_type(&[])?;
         // A concatenation takes NULL for an empty array.
         let strict = self.operation != ArrayOperation::Concatenate;
-        let result = map_rows(&args.args, args.number_rows, &arrow, strict, |v| {
-            match self.operation {
+        let result = map_rows(
+            &args.args,
+            args.number_rows,
+            &arrow,
+            strict,
+            |v| match self.operation {
                 ArrayOperation::Element => self.subscript(v),
                 ArrayOperation::EqualsAny => self.equals_any(v),
                 ArrayOperation::DiffersFromAll => Ok(match self.equals_any(v)? {
@@ -197,8 +205,8 @@ impl ScalarUDFImpl for ArrayCall {
                     other => other,
                 }),
                 _ => self.concatenate(v),
-            }
-        })?;
+            },
+        )?;
         Ok(result)
     }
 }
@@ -319,7 +327,11 @@ impl ArrayCall {
         let mut count = 0;
         let mut next = Some(start);
         while let Some(value) = next
-            && (if step > 0 { value <= stop } else { value >= stop })
+            && (if step > 0 {
+                value <= stop
+            } else {
+                value >= stop
+            })
         {
             count += 1;
             if count as i64 > MAX_SERIES {

@@ -2,12 +2,12 @@
 //! `format_type.c`, `comment.c`'s SQL functions).
 
 use trunkline_types::oids::{BOOL, INT4, INT8, NAME, OID, PG_NODE_TREE, REGCLASS, TEXT};
-use trunkline_types::quote_identifier;
 
 use super::rows::RowFunction as F;
+use super::strings::quote_literal;
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::names::NamesPart::{
-    Comments, Constraints, Functions, Operators, Relations, Roles, Types,
+    Collations, Comments, Constraints, Functions, Operators, Relations, Roles, Types,
 };
 use crate::query::value::{Styles, Value};
 
@@ -30,6 +30,15 @@ pub(crate) const FUNCTIONS: &[F] = &[
         Ok(truth(s.names.operator_is_visible(oid(&v[0])?)))
     })
     .needs(&[Operators]),
+    F::new("pg_collation_is_visible", &[OID], BOOL, |v, s| {
+        Ok(truth(s.names.collation_is_visible(oid(&v[0])?)))
+    })
+    .needs(&[Collations]),
+    // There are no such objects.
+    F::new("pg_conversion_is_visible", &[OID], BOOL, of_nothing),
+    F::new("pg_opclass_is_visible", &[OID], BOOL, of_nothing),
+    F::new("pg_opfamily_is_visible", &[OID], BOOL, of_nothing),
+    F::new("pg_statistics_obj_is_visible", &[OID], BOOL, of_nothing),
     F::new("pg_get_userbyid", &[OID], NAME, |v, s| {
         let oid = oid(&v[0])?;
         let name = trunkline_types::ObjectNames::role_name(s.names.as_ref(), oid);
@@ -74,9 +83,9 @@ pub(crate) const FUNCTIONS: &[F] = &[
     F::new("obj_description", &[OID, NAME], TEXT, |v, s| {
         let catalog = s.names.system_table(v[1].as_text()?);
         let object = oid(&v[0])?;
-        Ok(text(catalog.and_then(|catalog| {
-            s.names.comment(object, catalog, 0)
-        })))
+        Ok(text(
+            catalog.and_then(|catalog| s.names.comment(object, catalog, 0)),
+        ))
     })
     .needs(&[Comments]),
     F::new("obj_description", &[OID], TEXT, |v, s| {
@@ -116,14 +125,17 @@ pub(crate) const FUNCTIONS: &[F] = &[
         let name = index.and_then(|index| ENCODINGS.get(index));
         Ok(Value::text(name.copied().unwrap_or_default()))
     }),
+    F::new("pg_char_to_encoding", &[NAME], INT4, |v, _| {
+        let bare = |name: &str| name.replace(['-', '_'], "").to_uppercase();
+        let wanted = bare(v[0].as_text()?);
+        let index = ENCODINGS.iter().position(|name| bare(name) == wanted);
+        Ok(Value::Int(index.map_or(-1, |index| index as i64)))
+    }),
+    F::new("getdatabaseencoding", &[], NAME, |_, _| {
+        Ok(Value::text("UTF8"))
+    }),
     F::new("pg_size_pretty", &[INT8], TEXT, |v, _| {
         Ok(Value::text(size_pretty(v[0].as_int()?)))
-    }),
-    F::new("quote_ident", &[TEXT], TEXT, |v, _| {
-        Ok(Value::text(quote_identifier(v[0].as_text()?)))
-    }),
-    F::new("quote_literal", &[TEXT], TEXT, |v, _| {
-        Ok(Value::text(quote_literal(v[0].as_text()?)))
     }),
     F::new("quote_nullable", &[TEXT], TEXT, |v, _| {
         Ok(Value::text(match &v[0] {
@@ -219,9 +231,7 @@ fn format_type(v: &[Value<'_>], styles: &Styles) -> Outcome {
         Value::Null => None,
         value => i32::try_from(value.as_int()?).ok(),
     };
-    Ok(Value::text(
-        styles.names.format_type(oid(&v[0])?, typmod),
-    ))
+    Ok(Value::text(styles.names.format_type(oid(&v[0])?, typmod)))
 }
 
 /// Expressions are stored as the text that PostgreSQL would show of them.
@@ -281,13 +291,6 @@ fn size_pretty(bytes: i64) -> String {
         size /= 1 << shift;
     }
     format!("{size} bytes")
-}
-
-/// `quote_literal_internal` (`quote.c`)
-fn quote_literal(text: &str) -> String {
-    let escapes = text.contains('\\');
-    let quoted = text.replace('\'', "''").replace('\\', "\\\\");
-    format!("{}'{quoted}'", if escapes { "E" } else { "" })
 }
 
 #[cfg(test)]

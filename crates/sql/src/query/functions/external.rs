@@ -121,7 +121,7 @@ impl AsyncScalarUDFImpl for ExternalCall {
             }
             let calls = !(self.function.strict && datums.iter().any(Option::is_none));
             let result = if calls {
-                self.provider.call(&self.function.name, datums).await?
+                self.provider.call(&self.function, datums).await?
             } else {
                 vec![None; builders.len()]
             };

@@ -31,7 +31,10 @@ enum Use {
     /// One of its columns.
     Column { index: usize, arrow: DataType },
     /// Its text form.
-    Text { types: Vec<Oid>, styles: Arc<Styles> },
+    Text {
+        types: Vec<Oid>,
+        styles: Arc<Styles>,
+    },
 }
 
 #[derive(Debug)]
@@ -78,11 +81,7 @@ pub(crate) fn record_column(record: Expr, index: usize, ty: PgType) -> Expr {
 }
 
 /// A record's text form (`record_out`).
-pub(crate) fn record_text(
-    record: Expr,
-    columns: &[(String, Oid)],
-    styles: &Arc<Styles>,
-) -> Expr {
+pub(crate) fn record_text(record: Expr, columns: &[(String, Oid)], styles: &Arc<Styles>) -> Expr {
     let used_as = Use::Text {
         types: columns.iter().map(|(_, oid)| *oid).collect(),
         styles: Arc::clone(styles),
@@ -138,10 +137,7 @@ fn printed(record: &ArrayRef, types: &[Oid], styles: &Styles) -> Result<ArrayRef
             }
             let value = value_at(column, row)?;
             if !value.is_null() {
-                push_field(
-                    &value_to_text(PgType::new(*ty), &value, styles)?,
-                    &mut text,
-                );
+                push_field(&value_to_text(PgType::new(*ty), &value, styles)?, &mut text);
             }
         }
         text.push(')');

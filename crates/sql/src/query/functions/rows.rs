@@ -196,7 +196,7 @@ pub(crate) fn row_function(
         Some(arg) if keeps_shape => arg.arrow.clone(),
         _ => crate::query::pgtype::arrow_type(result),
     };
-    let volatility = if name == "random" {
+    let volatility = if matches!(name, "random" | "gen_random_uuid") {
         Volatility::Volatile
     } else {
         Volatility::Immutable

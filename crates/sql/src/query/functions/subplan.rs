@@ -222,10 +222,7 @@ impl SubPlan {
 }
 
 /// The plan with values for columns of the queries around it.
-fn substitute(
-    plan: LogicalPlan,
-    values: &HashMap<&Column, &ScalarValue>,
-) -> DfResult<LogicalPlan> {
+fn substitute(plan: LogicalPlan, values: &HashMap<&Column, &ScalarValue>) -> DfResult<LogicalPlan> {
     if values.is_empty() {
         return Ok(plan);
     }
