@@ -485,7 +485,7 @@ impl Analyzer<'_> {
     }
 
     /// The place behind an expression's last token that the parser recorded.
-    fn end_position(&self, expr: &SqlExpr) -> Option<usize> {
+    pub(crate) fn end_position(&self, expr: &SqlExpr) -> Option<usize> {
         let end = expr.span().end;
         crate::query::error::character_at(self.sql, (end.line, end.column))
     }

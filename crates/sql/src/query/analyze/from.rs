@@ -26,6 +26,7 @@ use crate::query::functions::record::record_column;
 use crate::query::pgtype::{CoercionContext, PgType, arrow_type};
 use crate::query::scan::RelationTable;
 use crate::query::series::{series_element, series_table};
+use crate::query::session::ExternalResult;
 
 /// A plan and what it makes visible.
 pub(crate) struct Source {
@@ -171,7 +172,9 @@ impl Analyzer<'_> {
                 }
                 let visible = alias.as_ref().map(|alias| fold(&alias.name));
                 let visible = visible.unwrap_or_else(|| "unnest".to_owned());
-                self.unnest(values, &visible, alias.as_ref(), None)
+                let first = values.first().and_then(|value| value.position);
+                let position = self.word_before(first, "unnest");
+                self.unnest(values, &visible, alias.as_ref(), position)
             }
             TableFactor::Derived {
                 lateral: false,
@@ -375,7 +378,9 @@ impl Analyzer<'_> {
         if let Some(bound) = self.empty_function(&function, &values)? {
             return self.derived(bound, Some(&visible), alias);
         }
-        if let Some((call, columns)) = self.record_function(&function, &values)? {
+        if let Some((call, ExternalResult::Record(columns))) =
+            self.external_function(&function, &values)?
+        {
             return self.record(call, &columns, &visible, alias);
         }
         // Any other function gives one row.

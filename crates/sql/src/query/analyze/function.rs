@@ -235,22 +235,14 @@ impl Analyzer<'_> {
             }
             Choice::None => {}
         }
-        let external = Arc::clone(&self.env.external);
-        for function in external.functions() {
-            if function.name != name || !function.accepts(args.len()) {
-                continue;
-            }
-            if let Choice::One(_) = choose(&types, &[&function.args[..args.len()]]) {
-                let args = self.arguments(args, &function.args[..types.len()])?;
-                let call = external_call(Arc::clone(&external), function, args);
-                return Ok(match &function.returns {
-                    ExternalResult::Value(oid) => Typed::of(call, *oid),
-                    // A whole row is printed.
-                    ExternalResult::Record(columns) => {
-                        Typed::of(record_text(call, columns, &self.env.styles), oids::TEXT)
-                    }
-                });
-            }
+        if let Some((call, returns)) = self.external_function(name, &args)? {
+            return Ok(match returns {
+                ExternalResult::Value(oid) => Typed::of(call, oid),
+                // A whole row is printed.
+                ExternalResult::Record(columns) => {
+                    Typed::of(record_text(call, &columns, &self.env.styles), oids::TEXT)
+                }
+            });
         }
         // A type's name over one argument is a cast.
         if let [arg] = args.as_slice()
@@ -265,27 +257,30 @@ impl Analyzer<'_> {
         Err(no_function(shown, &args).at(position))
     }
 
-    /// The call of a function that gives a record, and the record's columns.
-    pub(crate) fn record_function(
+    /// The call of a function that the caller provides, and what it gives.
+    pub(crate) fn external_function(
         &mut self,
         name: &str,
         args: &[Typed],
-    ) -> Result<Option<(Expr, Vec<(String, Oid)>)>, QueryError> {
+    ) -> Result<Option<(Expr, ExternalResult)>, QueryError> {
         let external = Arc::clone(&self.env.external);
         let types: Vec<Oid> = args.iter().map(|arg| arg.ty.oid).collect();
-        for function in external.functions() {
-            if function.name != name || !function.accepts(args.len()) {
-                continue;
-            }
-            if let ExternalResult::Record(columns) = &function.returns
-                && let Choice::One(_) = choose(&types, &[&function.args[..args.len()]])
-            {
-                let args = self.arguments(args.to_vec(), &function.args[..types.len()])?;
-                let call = external_call(Arc::clone(&external), function, args);
-                return Ok(Some((call, columns.clone())));
-            }
-        }
-        Ok(None)
+        let overloads: Vec<_> = external
+            .functions()
+            .iter()
+            .filter(|function| function.name == name && function.accepts(args.len()))
+            .collect();
+        let signatures: Vec<&[Oid]> = overloads
+            .iter()
+            .map(|function| &function.args[..args.len()])
+            .collect();
+        let Choice::One(index) = choose(&types, &signatures) else {
+            return Ok(None);
+        };
+        let args = self.arguments(args.to_vec(), signatures[index])?;
+        let function = overloads[index];
+        let call = external_call(Arc::clone(&external), function, args);
+        Ok(Some((call, function.returns.clone())))
     }
 
     /// Brings arguments to a row function's types; where it takes any, to text, but booleans,

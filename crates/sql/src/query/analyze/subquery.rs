@@ -216,6 +216,8 @@ impl Analyzer<'_> {
             }
             other => {
                 let array = self.expr(other, level)?;
+                let position = self.word_after(self.end_position(left), &op.to_string());
+                let value = Typed { position, ..value };
                 self.quantified_array(value, op, array, any)
             }
         }
