@@ -433,6 +433,18 @@ impl Planner {
         Ok(present.then_some(payload))
     }
 
+    /// Has the names read that values of these types are printed with, for who prints them without
+    /// a query.
+    ///
+    /// # Errors
+    /// Those of reading the catalogs.
+    pub fn require_names(&self, types: impl IntoIterator<Item = PgType>) -> Result<(), QueryError> {
+        let analyzer = self.analyzer("", Parameters::default());
+        types
+            .into_iter()
+            .try_for_each(|ty| analyzer.require_for(ty))
+    }
+
     /// Analyses and plans. A statement with a subquery that no join can stand for is analysed once
     /// more, with its subqueries as plans of their own.
     async fn planned(

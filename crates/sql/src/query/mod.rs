@@ -31,6 +31,7 @@ pub use context::{
     QueryRuntime, QuerySettings, QueryStream, RuntimeLimits,
 };
 pub use datafusion::sql::sqlparser;
+pub(crate) use error::parser_error;
 pub use error::{QueryError, sqlstate};
 pub use names::CatalogNames;
 pub(crate) use parse::mark_empty_lists;

@@ -240,6 +240,12 @@ async fn catalogs_know_names() {
     ] {
         assert_eq!(client.one(sql).await, answer, "{sql}");
     }
+    // A table's own rows are printed with names too.
+    let (copied, _) = client
+        .copy_out("COPY pg_type (typname, typinput) TO STDOUT")
+        .await;
+    let copied = String::from_utf8(copied).unwrap();
+    assert!(copied.starts_with("bool\tboolin\n"), "{copied}");
     for (sql, sqlstate, message) in [
         (
             "SELECT 'nosuch'::regrole",

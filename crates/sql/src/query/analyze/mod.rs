@@ -23,6 +23,7 @@ mod resolve;
 mod select;
 mod setop;
 mod subquery;
+mod table_function;
 
 pub(crate) use resolve::{ANY, accepts};
 pub(crate) use setop::{AssignmentTarget, check_width};

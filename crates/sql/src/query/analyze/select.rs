@@ -16,8 +16,8 @@ use trunkline_types::oids;
 
 use super::aggregate::has_aggregate;
 use super::expr::default_name;
-use super::from::SERIES_COLUMN;
 use super::group::Grouping;
+use super::table_function::SERIES_COLUMN;
 use super::{
     Analyzer, Bound, Level, OutputColumn, Scope, ScopeColumn, Typed, Unknown, fold, name_parts,
     qualified, unsupported_clause,
