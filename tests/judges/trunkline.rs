@@ -11,6 +11,7 @@ use trunkline_server::{Listener, Server, ServerConfig};
 use trunkline_sql::SqlDatabase;
 
 use crate::client::Client;
+use crate::postgres::Judge;
 
 /// A running server.
 pub struct Trunkline {
@@ -83,6 +84,27 @@ impl Trunkline {
             .user("postgres")
             .dbname("postgres");
         Client::connect(&config)
+    }
+
+    /// Runs a client program of the judge's against the server: its exit code and all that it said.
+    pub fn client_program(
+        &self,
+        judge: &Judge,
+        program: &str,
+        arguments: &[&str],
+    ) -> (bool, String) {
+        let output = judge
+            .command(program)
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-U", "postgres"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
     }
 
     /// The main file of a table.

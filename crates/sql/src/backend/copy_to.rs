@@ -19,7 +19,7 @@ use super::{Backend, Early, Finished, cancelled};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{CopyOut, CopyRows, CopySink, Outcome};
-use crate::query::{ParameterValues, QueryStream};
+use crate::query::{ParameterValues, PgType, QueryStream};
 use crate::relations::{cleared, lock_session};
 use crate::statement::{Copy, CopyPlace, CopySubject};
 use crate::views::{self, CopyProgress};
@@ -165,6 +165,9 @@ impl Backend {
                 let relation = self.open_relation(name, LockMode::AccessShare)?;
                 let subject = copy_subject(&relation, columns)?;
                 let oid = relation.oid;
+                let types = relation.desc.attrs().iter();
+                self.planner(&styles)?
+                    .require_names(types.map(|attribute| PgType::new(attribute.type_oid)))?;
                 let session = lock_session(&self.engine);
                 let snapshot = Arc::new(session.snapshot()?);
                 let scan = TableScan::new(&session, relation, snapshot)?;

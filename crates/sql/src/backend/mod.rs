@@ -496,21 +496,22 @@ impl Backend {
             "escape" => trunkline_types::ByteaOutput::Escape,
             _ => trunkline_types::ByteaOutput::Hex,
         };
-        Arc::new(Styles {
-            input: InputStyle {
+        Arc::new(Styles::new(
+            InputStyle {
                 time_zone: time_zone.clone(),
                 date_order,
                 now_us: self.transaction_start_us,
             },
-            output: OutputStyle {
+            OutputStyle {
                 time_zone,
                 date_style,
                 date_order,
                 extra_float_digits: i32::try_from(settings.integer("extra_float_digits"))
                     .unwrap_or(1),
                 bytea_output,
+                names: None,
             },
-        })
+        ))
     }
 
     /// A planner for the running statement.

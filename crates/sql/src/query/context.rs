@@ -313,6 +313,14 @@ pub struct Planner {
     temp_file_limit_kb: Option<u64>,
 }
 
+/// An analysed and planned statement.
+struct Planned {
+    bound: Bound,
+    plan: Arc<dyn ExecutionPlan>,
+    /// The catalogs' relations that it reads.
+    relations: Vec<Oid>,
+}
+
 fn fields_of(bound: &Bound) -> Vec<Field> {
     bound
         .columns
@@ -401,9 +409,11 @@ impl Planner {
         query: &Query,
         parameters: &ParameterValues,
     ) -> Result<QueryStream, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = analyzer.query(query, None)?;
-        self.start(bound, analyzer.relations).await
+        let parameters = Self::given(parameters)?;
+        let planned = self
+            .planned(sql, parameters, |analyzer| analyzer.query(query, None))
+            .await?;
+        self.start(planned)
     }
 
     /// Runs an INSERT's source: its rows have the targets' types, in the targets' order. A
@@ -418,9 +428,13 @@ impl Planner {
         targets: &[InsertTarget<'_>],
         parameters: &ParameterValues,
     ) -> Result<QueryStream, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = insert_source(&mut analyzer, source, targets)?;
-        self.start(bound, analyzer.relations).await
+        let parameters = Self::given(parameters)?;
+        let planned = self
+            .planned(sql, parameters, |analyzer| {
+                insert_source(analyzer, source, targets)
+            })
+            .await?;
+        self.start(planned)
     }
 
     /// The lines that EXPLAIN shows for a query.
@@ -433,10 +447,11 @@ impl Planner {
         query: &Query,
         parameters: &ParameterValues,
     ) -> Result<Vec<String>, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = analyzer.query(query, None)?;
-        let plan = self.physical_plan(&bound.plan).await?;
-        Ok(displayable(plan.as_ref())
+        let parameters = Self::given(parameters)?;
+        let planned = self
+            .planned(sql, parameters, |analyzer| analyzer.query(query, None))
+            .await?;
+        Ok(displayable(planned.plan.as_ref())
             .indent(false)
             .to_string()
             .lines()
@@ -480,8 +495,61 @@ impl Planner {
             .await?)
     }
 
-    async fn start(&self, bound: Bound, relations: Vec<Oid>) -> Result<QueryStream, QueryError> {
+    /// Has the names read that values of these types are printed with, for who prints them without
+    /// a query.
+    ///
+    /// # Errors
+    /// Those of reading the catalogs.
+    pub fn require_names(&self, types: impl IntoIterator<Item = PgType>) -> Result<(), QueryError> {
+        let analyzer = self.analyzer("", Parameters::default());
+        types
+            .into_iter()
+            .try_for_each(|ty| analyzer.require_for(ty))
+    }
+
+    /// Analyses and plans. A statement with a subquery that no join can stand for is analysed once
+    /// more, with its subqueries as plans of their own.
+    async fn planned(
+        &self,
+        sql: &str,
+        parameters: Parameters,
+        analyse: impl Fn(&mut Analyzer<'_>) -> Result<Bound, QueryError>,
+    ) -> Result<Planned, QueryError> {
+        let mut analyzer = self.analyzer(sql, parameters.clone());
+        let bound = analyse(&mut analyzer)?;
+        for column in &bound.columns {
+            analyzer.require_for(column.ty)?;
+        }
+        let error = match self.physical_plan(&bound.plan).await {
+            Ok(plan) => {
+                return Ok(Planned {
+                    bound,
+                    plan,
+                    relations: analyzer.relations,
+                });
+            }
+            Err(error) => error,
+        };
+        if !error.is_about_correlation() {
+            return Err(error);
+        }
+        let mut analyzer = self.analyzer(sql, parameters);
+        analyzer.all_subplans = true;
+        let bound = analyse(&mut analyzer)?;
         let plan = self.physical_plan(&bound.plan).await?;
+        Ok(Planned {
+            bound,
+            plan,
+            relations: analyzer.relations,
+        })
+    }
+
+    fn start(&self, planned: Planned) -> Result<QueryStream, QueryError> {
+        let Planned {
+            bound,
+            plan,
+            relations,
+        } = planned;
         let interrupts = Interrupts::new(Arc::clone(&self.environment.session));
         let state = &self.environment.state;
         let config = state.config().clone();
@@ -537,7 +605,9 @@ fn insert_source(
         _ => {
             let types: Vec<PgType> = targets.iter().map(|target| target.ty).collect();
             let bound = analyzer.query_into(source, None, Some(&types))?;
-            check_width(bound.columns.len(), targets.len())?;
+            check_width(bound.columns.len(), targets.len(), |index| {
+                bound.columns.get(index).and_then(|column| column.position)
+            })?;
             bound
         }
     };

@@ -82,6 +82,10 @@ pub mod sqlstate {
     pub const INTERNAL_ERROR: &str = "XX000";
 }
 
+/// What the executor cannot plan by itself.
+const SUBQUERY_FORM: &str = "this form of subquery is not supported";
+const CORRELATED_FORM: &str = "this form of correlated subquery is not supported";
+
 /// A failed query: SQLSTATE and PostgreSQL's message texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -136,6 +140,12 @@ impl QueryError {
     pub fn at(mut self, position: Option<usize>) -> Self {
         self.position = self.position.or(position);
         self
+    }
+
+    /// Whether planning failed at a subquery that depends on the query around it.
+    pub(crate) fn is_about_correlation(&self) -> bool {
+        self.sqlstate == sqlstate::FEATURE_NOT_SUPPORTED
+            && [SUBQUERY_FORM, CORRELATED_FORM].contains(&self.message.as_str())
     }
 
     /// `42601`: `syntax error at or near "token"`, or at the end of the input.
@@ -243,7 +253,7 @@ fn datafusion_error(error: &DataFusionError) -> QueryError {
         DataFusionError::NotImplemented(message)
             if message.contains("does not support logical expression") =>
         {
-            QueryError::unsupported("this form of subquery is not supported")
+            QueryError::unsupported(SUBQUERY_FORM)
         }
         DataFusionError::NotImplemented(message) => QueryError::unsupported(message),
         DataFusionError::IoError(inner) => temporary_file_error(inner),
@@ -256,15 +266,12 @@ fn datafusion_error(error: &DataFusionError) -> QueryError {
             )
         }
         DataFusionError::Plan(message) if message.contains("orrelated") => {
-            QueryError::unsupported("this form of correlated subquery is not supported")
-                .with_detail(message)
+            QueryError::unsupported(CORRELATED_FORM).with_detail(message)
         }
         other => {
             let text = other.to_string();
             if text.contains("orrelated") || text.contains("OuterReferenceColumn") {
-                return QueryError::unsupported(
-                    "this form of correlated subquery is not supported",
-                );
+                return QueryError::unsupported(CORRELATED_FORM);
             }
             QueryError::internal(text)
         }

@@ -14,21 +14,48 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
-use trunkline_types::{ColumnType, InputStyle, OutputStyle, input_text, oids, output_text};
+use trunkline_types::{
+    ColumnType, InputStyle, ObjectNames, OutputStyle, input_text, oids, output_text,
+};
 
 use super::column::{ColumnBuilder, ColumnReader, date_from_arrow, date_to_arrow};
 use super::decimal::{decimal_to_payload, decode_to_payload, encode_payload, payload_to_decimal};
 use super::error::{QueryError, sqlstate};
+use super::names::CatalogNames;
 use super::numeric::{Numeric, from_payload};
 use super::pgtype::PgType;
 
-/// The session's settings that text forms depend on.
-#[derive(Clone, Debug, Default)]
+/// What text forms depend on: the session's settings, and what the catalogs call things. Made for
+/// one statement.
+#[derive(Clone, Debug)]
 pub struct Styles {
     /// How text is read.
     pub input: InputStyle,
-    /// How values are printed.
+    /// How values are printed; knows `names`.
     pub output: OutputStyle,
+    /// Names of objects, read as analysis finds them needed.
+    pub names: Arc<CatalogNames>,
+}
+
+impl Styles {
+    /// The styles of a statement. Names are none of the settings.
+    pub fn new(input: InputStyle, output: OutputStyle) -> Self {
+        let names = Arc::new(CatalogNames::default());
+        Self {
+            input,
+            output: OutputStyle {
+                names: Some(Arc::clone(&names) as Arc<dyn ObjectNames>),
+                ..output
+            },
+            names,
+        }
+    }
+}
+
+impl Default for Styles {
+    fn default() -> Self {
+        Self::new(InputStyle::default(), OutputStyle::default())
+    }
 }
 
 /// One value. Integers of every width and OIDs are `Int`, both floats `Float`.

@@ -143,6 +143,17 @@ pub enum TableElement {
     },
 }
 
+/// A column's DEFAULT.
+#[derive(Debug, Clone)]
+pub struct ColumnDefault {
+    /// The expression.
+    pub expression: Box<ast::Expr>,
+    /// Its text as written.
+    pub text: String,
+    /// Where it begins in the statement, in characters from 1.
+    pub position: usize,
+}
+
 /// A column of CREATE TABLE.
 #[derive(Debug, Clone)]
 pub struct ColumnDefinition {
@@ -153,7 +164,7 @@ pub struct ColumnDefinition {
     /// NOT NULL was given.
     pub not_null: bool,
     /// DEFAULT's expression, and its text as written.
-    pub default: Option<(Box<ast::Expr>, String)>,
+    pub default: Option<ColumnDefault>,
 }
 
 /// A type as written: `numeric(15,2)`.

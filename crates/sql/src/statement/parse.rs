@@ -350,7 +350,7 @@ mod tests {
             panic!()
         };
         assert!(a.not_null);
-        assert_eq!(a.default.as_ref().unwrap().1, "1 + 2");
+        assert_eq!(a.default.as_ref().unwrap().text, "1 + 2");
         let TableElement::Column(d) = &table.elements[3] else {
             panic!()
         };
@@ -375,9 +375,10 @@ mod tests {
             .elements
             .iter()
             .map(|element| match element {
-                TableElement::Column(column) => {
-                    (column.not_null, column.default.as_ref().unwrap().1.as_str())
-                }
+                TableElement::Column(column) => (
+                    column.not_null,
+                    column.default.as_ref().unwrap().text.as_str(),
+                ),
                 TableElement::Like { .. } => panic!("not a column"),
             })
             .collect();

@@ -460,3 +460,57 @@ async fn errors_of_constants_come_before_the_rows() {
         client.query(sql).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_point_at_their_place() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("CREATE TABLE w (a int, b int)").await;
+    // Each caret of PostgreSQL's stands below the mark.
+    for marked in [
+        "INSERT INTO w VALUES (1, 2, ^3)",
+        "INSERT INTO w (a) VALUES (1, ^2)",
+        "INSERT INTO w VALUES (1, 2), (^3, 4, 5)",
+        "INSERT INTO w SELECT 1, 2, ^3",
+        "INSERT INTO w (a) SELECT 1, ^2+2",
+        "CREATE TABLE x (a int, b int DEFAULT ^nosuch(1))",
+        "CREATE TABLE x (a int, b int DEFAULT ^'x')",
+        "CREATE TABLE x (a int, b int DEFAULT ^a+1)",
+        "CREATE TABLE x (a int, b int DEFAULT ^(SELECT 1))",
+        "CREATE TABLE x (a int, b int DEFAULT 1 +^)",
+        "CREATE TABLE x (a int, b text DEFAULT ^lower(5, 'x') NOT NULL)",
+        "CREATE TABLE x (a int, b int DEFAULT ^count(1))",
+    ] {
+        let sql = marked.replace('^', "");
+        let position = marked.find('^').map(|at| at + 1);
+        let error = client.fails(&sql).await;
+        assert_eq!(error.position, position, "{sql}: {}", error.message);
+    }
+    // This one has no place in PostgreSQL either.
+    let error = client
+        .fails("CREATE TABLE x (a int, b int DEFAULT now())")
+        .await;
+    assert_eq!((error.sqlstate.as_ref(), error.position), ("42804", None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_select_list_may_be_empty() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client
+        .query("CREATE TABLE w (a int); INSERT INTO w VALUES (1), (2)")
+        .await;
+    for (sql, rows) in [
+        ("SELECT", 1),
+        ("SELECT;", 1),
+        ("SELECT WHERE false", 0),
+        ("SELECT FROM w", 2),
+        ("SELECT FROM w WHERE a = 1", 1),
+        ("SELECT UNION ALL SELECT", 2),
+    ] {
+        let answer = client.query(sql).await;
+        assert!(answer.columns.is_empty(), "{sql}");
+        assert_eq!(answer.rows.len(), rows, "{sql}");
+        assert_eq!(answer.tag, format!("SELECT {rows}"));
+    }
+}

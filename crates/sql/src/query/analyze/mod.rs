@@ -9,6 +9,7 @@
 //! in the plan is ambiguous whatever the user's names are.
 
 mod aggregate;
+mod array;
 mod coerce;
 mod expr;
 mod from;
@@ -22,8 +23,9 @@ mod resolve;
 mod select;
 mod setop;
 mod subquery;
+mod table_function;
 
-pub(crate) use resolve::ANY;
+pub(crate) use resolve::{ANY, accepts};
 pub(crate) use setop::{AssignmentTarget, check_width};
 
 use std::collections::{HashMap, HashSet};
@@ -41,6 +43,7 @@ use trunkline_pgformat::Oid;
 use trunkline_types::oids;
 
 use super::error::{QueryError, character_at, sqlstate};
+use super::names::{NamesPart, parts_of_type};
 use super::pgtype::PgType;
 use super::session::{ExternalFunctions, SessionFunctions, TableResolver};
 use super::value::Styles;
@@ -215,6 +218,9 @@ pub(crate) struct Analyzer<'a> {
     references: Vec<(Expr, usize)>,
     /// The catalogs' relations that the statement reads.
     pub relations: Vec<Oid>,
+    /// Every subquery that depends on the query around it is computed row by row: set once the
+    /// optimiser has failed to turn one into a join.
+    pub all_subplans: bool,
 }
 
 impl<'a> Analyzer<'a> {
@@ -227,7 +233,21 @@ impl<'a> Analyzer<'a> {
             used_names: HashSet::new(),
             references: Vec::new(),
             relations: Vec::new(),
+            all_subplans: false,
         }
+    }
+
+    /// Has these names of the catalogs read before the statement runs.
+    pub(crate) fn require(&self, parts: &[NamesPart]) -> Result<(), QueryError> {
+        let (tables, session) = (self.env.tables.as_ref(), self.env.session.as_ref());
+        parts
+            .iter()
+            .try_for_each(|part| self.env.styles.names.load(*part, tables, session))
+    }
+
+    /// Has the names read that values of a type are printed with.
+    pub(crate) fn require_for(&self, ty: PgType) -> Result<(), QueryError> {
+        self.require(parts_of_type(ty.oid))
     }
 
     /// A name that no other relation or generated column of the statement has.
