@@ -23,9 +23,10 @@ use crate::wait::WaitRef;
 /// An issuer: a share of the handles, a pending list, and a queue of local
 /// callbacks. Moves between threads, is used by one at a time.
 ///
-/// Dropping it submits what is pending and leaves I/Os in flight alone; the
-/// pool gets its handles back when they complete. Local callbacks that have
-/// not run by then never do.
+/// Dropping it submits what is pending and neither cancels I/Os in flight nor
+/// waits for them: they complete without anybody's help, and the pool gets the
+/// issuer back with the last of them. Local callbacks that have not run by
+/// then never do.
 pub struct IoContext {
     aio: Arc<Aio>,
     completions: Completions,
@@ -354,8 +355,9 @@ impl Drop for IoContext {
         }
         self.flush();
         self.reclaim();
-        self.table()
-            .end_issuer(self.index, self.in_flight.iter().copied());
+        for wait_ref in self.table().end_issuer(self.index, &self.in_flight) {
+            self.aio.leave(wait_ref);
+        }
     }
 }
 
