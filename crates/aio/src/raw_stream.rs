@@ -70,13 +70,13 @@ impl RawReader {
     pub fn new(file: Arc<File>, offset: u64, buffer_bytes: usize, depth: usize) -> Self {
         assert!(buffer_bytes > 0 && depth > 0, "a reader needs a buffer");
         let depth = if file.is_seekable() { depth } else { 1 };
-        let idle = (0..depth).map(|_| (RawCell::new(), AlignedBuf::zeroed(buffer_bytes)));
+        let idle = AlignedBuf::zeroed_group(depth, buffer_bytes).into_iter();
         RawReader {
             buffer_bytes,
             depth,
             next_offset: offset,
             in_flight: InFlight::new(&file, depth),
-            idle: idle.collect(),
+            idle: idle.map(|buffer| (RawCell::new(), buffer)).collect(),
             current: None,
             at_end: false,
             file,
@@ -148,13 +148,13 @@ impl RawWriter {
     pub fn new(file: Arc<File>, offset: u64, buffer_bytes: usize, depth: usize) -> Self {
         assert!(buffer_bytes > 0 && depth > 0, "a writer needs a buffer");
         let depth = if file.is_seekable() { depth } else { 1 };
-        let idle = (0..depth).map(|_| (RawCell::new(), AlignedBuf::zeroed(buffer_bytes)));
+        let idle = AlignedBuf::zeroed_group(depth, buffer_bytes).into_iter();
         RawWriter {
             buffer_bytes,
             next_offset: offset,
             filling: None,
             in_flight: InFlight::new(&file, depth),
-            idle: idle.collect(),
+            idle: idle.map(|buffer| (RawCell::new(), buffer)).collect(),
             failed: None,
             file,
         }

@@ -170,17 +170,20 @@ fn read_past_pool(
     let concurrency = limits
         .io_concurrency
         .unwrap_or(config.maintenance_io_concurrency);
+    let end = last.saturating_add(1);
+    let read_blocks = combined.max(1);
+    let read_bytes = read_blocks as usize * BLCKSZ;
+    let useful = (end - first).div_ceil(read_blocks).min(concurrency) as usize;
+    let depth = useful.min(READ_PAST_LIMIT_BYTES / read_bytes).max(1);
     let mut reads = ReadsPastPool {
         session,
         fork,
         next: first,
-        end: last.saturating_add(1),
-        read_blocks: combined.max(1),
-        depth: READ_PAST_LIMIT_BYTES / (combined.max(1) as usize * BLCKSZ),
-        in_flight: VecDeque::new(),
-        spare: Vec::new(),
+        end,
+        read_blocks,
+        in_flight: VecDeque::with_capacity(depth),
+        spare: AlignedBuf::zeroed_group(depth, read_bytes),
     };
-    reads.depth = reads.depth.min(concurrency as usize).max(1);
     let mut io = session.issuer()?;
     let result = reads.run(&mut io);
     // After an error or a cancellation as well, nothing outlives the statement.
@@ -196,9 +199,8 @@ struct ReadsPastPool<'s> {
     end: BlockNumber,
     /// Blocks of one read.
     read_blocks: u32,
-    /// Reads in flight.
-    depth: usize,
     in_flight: VecDeque<ReadPastPool>,
+    /// Buffers of no read: as many reads more may be in flight.
     spare: Vec<AlignedBuf>,
 }
 
@@ -212,8 +214,10 @@ impl ReadsPastPool<'_> {
     fn run(&mut self, io: &mut IoContext) -> Result<(), EngineError> {
         loop {
             self.session.cancel().check()?;
-            while self.next < self.end && self.in_flight.len() < self.depth {
-                self.start(io)?;
+            while self.next < self.end
+                && let Some(buffer) = self.spare.pop()
+            {
+                self.start(io, buffer)?;
             }
             // A wait for what is complete already submits nothing, and the device would run dry.
             io.submit();
@@ -231,7 +235,7 @@ impl ReadsPastPool<'_> {
         }
     }
 
-    fn start(&mut self, io: &mut IoContext) -> Result<(), EngineError> {
+    fn start(&mut self, io: &mut IoContext, buffer: AlignedBuf) -> Result<(), EngineError> {
         let first = self.next;
         let blocks = self
             .read_blocks
@@ -239,10 +243,6 @@ impl ReadsPastPool<'_> {
             .min(segment_remaining(first));
         let smgr = self.session.database().smgr();
         let (file, offset) = smgr.locate(self.fork.rel, self.fork.fork, first)?;
-        let buffer = self
-            .spare
-            .pop()
-            .unwrap_or_else(|| AlignedBuf::zeroed(self.read_blocks as usize * BLCKSZ));
         let bytes = blocks as usize * BLCKSZ;
         let read = io.read_raw(&file, buffer, offset, bytes)?;
         self.in_flight
