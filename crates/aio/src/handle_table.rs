@@ -171,13 +171,14 @@ impl HandleTable {
     /// its I/O pending submits it, so that nobody depends on the issuer.
     pub(crate) fn flush(&self, method: &dyn Method, completions: &Completions, issuer_index: u32) {
         let issuer = self.issuer(issuer_index);
-        let mut batch = RequestBatch::new();
-        let mut refs = [WaitRef::NONE; SUBMIT_BATCH_LIMIT];
         let mut pending = lock(&issuer.pending);
         let count = pending.len;
+        // First: a stream asks for each block that it gives out.
         if count == 0 {
             return;
         }
+        let mut batch = RequestBatch::new();
+        let mut refs = [WaitRef::NONE; SUBMIT_BATCH_LIMIT];
         for (index, &slot_index) in pending.slots[..count].iter().enumerate() {
             let slot = self.slot(slot_index);
             let definition = lock(&slot.definition);

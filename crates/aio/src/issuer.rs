@@ -188,6 +188,11 @@ impl IoContext {
     /// Submits what is pending and waits for an I/O, anyone's; see
     /// [`Aio::wait`].
     pub fn wait(&mut self, wait_ref: WaitRef) {
+        // The handle was taken back before: whoever waits once for each block
+        // of a large read comes here all but once.
+        if self.table().status(wait_ref).is_none() {
+            return self.poll_local();
+        }
         self.wait_shared(wait_ref);
         self.reclaim();
         self.run_local();
