@@ -186,8 +186,11 @@ impl IoContext {
     }
 
     /// Submits what is pending and waits for an I/O, anyone's; see
-    /// [`Aio::wait`].
+    /// [`Aio::wait`]. Submits also when the I/O is complete already: whoever
+    /// starts the next and waits for the oldest, over and over, would else let
+    /// the device run dry.
     pub fn wait(&mut self, wait_ref: WaitRef) {
+        self.flush();
         // The handle was taken back before: whoever waits once for each block
         // of a large read comes here all but once.
         if self.table().status(wait_ref).is_none() {
@@ -200,7 +203,6 @@ impl IoContext {
 
     fn wait_shared(&self, wait_ref: WaitRef) {
         if !self.aio.is_complete(wait_ref) {
-            self.flush();
             self.aio.wait_by(wait_ref, &self.completions);
         }
     }
@@ -288,6 +290,7 @@ impl IoContext {
     /// callbacks are queued, not run: one that starts I/O again and again must
     /// not keep its issuer from getting a handle.
     fn complete_oldest(&mut self) {
+        self.flush();
         let oldest = self.oldest();
         self.wait_shared(oldest);
         self.reclaim();

@@ -219,8 +219,6 @@ impl ReadsPastPool<'_> {
             {
                 self.start(io, buffer)?;
             }
-            // A wait for what is complete already submits nothing, and the device would run dry.
-            io.submit();
             let Some(oldest) = self.in_flight.pop_front() else {
                 return Ok(());
             };
