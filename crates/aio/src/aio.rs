@@ -175,6 +175,21 @@ impl Aio {
     pub(crate) fn drive(&self, wait_ref: WaitRef) {
         self.method.drive(&self.completions.in_flight(wait_ref));
     }
+
+    /// Whoever started this I/O will not wait for it. Has it complete all the
+    /// same, now and not when somebody else happens to wait: until then it
+    /// holds on to its file, its memory and what its stage hooks took.
+    pub(crate) fn leave(&self, wait_ref: WaitRef) {
+        if self.is_complete(wait_ref) {
+            return;
+        }
+        let issuer = self.table.issuer_of(wait_ref.slot);
+        self.table
+            .flush(self.method.as_ref(), &self.completions, issuer);
+        if !self.is_complete(wait_ref) {
+            self.drive(wait_ref);
+        }
+    }
 }
 
 impl std::fmt::Debug for Aio {

@@ -10,6 +10,7 @@
 //!
 //! None is held across a call of the method.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
@@ -170,13 +171,14 @@ impl HandleTable {
     /// its I/O pending submits it, so that nobody depends on the issuer.
     pub(crate) fn flush(&self, method: &dyn Method, completions: &Completions, issuer_index: u32) {
         let issuer = self.issuer(issuer_index);
-        let mut batch = RequestBatch::new();
-        let mut refs = [WaitRef::NONE; SUBMIT_BATCH_LIMIT];
         let mut pending = lock(&issuer.pending);
         let count = pending.len;
+        // First: a stream asks for each block that it gives out.
         if count == 0 {
             return;
         }
+        let mut batch = RequestBatch::new();
+        let mut refs = [WaitRef::NONE; SUBMIT_BATCH_LIMIT];
         for (index, &slot_index) in pending.slots[..count].iter().enumerate() {
             let slot = self.slot(slot_index);
             let definition = lock(&slot.definition);
@@ -283,24 +285,28 @@ impl HandleTable {
     }
 
     /// Ends an issuer whose I/Os `in_flight` are submitted. The pool gets it
-    /// back now, or from whoever completes the last of them.
-    pub(crate) fn end_issuer(&self, index: u32, in_flight: impl ExactSizeIterator<Item = u32>) {
+    /// back now, or from whoever completes the last of them. Returns those
+    /// that were not complete.
+    pub(crate) fn end_issuer(&self, index: u32, in_flight: &VecDeque<u32>) -> Vec<WaitRef> {
         let issuer = self.issuer(index);
         issuer.outstanding.store(in_flight.len() as u32 + 1, SeqCst);
-        let refs = in_flight.map(|slot| WaitRef {
+        let refs = in_flight.iter().map(|&slot| WaitRef {
             slot,
             generation: self.slot(slot).word.load().0,
         });
         // The generations cannot change before `ended` is set, since only the
         // issuer takes handles back until then.
-        let refs: Vec<WaitRef> = refs.collect();
+        let mut refs: Vec<WaitRef> = refs.collect();
         issuer.ended.store(true, SeqCst);
-        for wait_ref in refs {
-            if self.status(wait_ref) == Some(State::CompletedShared) {
+        refs.retain(|&wait_ref| {
+            let complete = self.is_complete(wait_ref);
+            if complete {
                 self.reclaim_orphan(wait_ref, index);
             }
-        }
+            !complete
+        });
         self.release_outstanding(index);
+        refs
     }
 
     /// Takes back a completed handle of an ended issuer; the ending issuer and

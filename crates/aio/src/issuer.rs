@@ -23,9 +23,10 @@ use crate::wait::WaitRef;
 /// An issuer: a share of the handles, a pending list, and a queue of local
 /// callbacks. Moves between threads, is used by one at a time.
 ///
-/// Dropping it submits what is pending and leaves I/Os in flight alone; the
-/// pool gets its handles back when they complete. Local callbacks that have
-/// not run by then never do.
+/// Dropping it submits what is pending and neither cancels I/Os in flight nor
+/// waits for them: they complete without anybody's help, and the pool gets the
+/// issuer back with the last of them. Local callbacks that have not run by
+/// then never do.
 pub struct IoContext {
     aio: Arc<Aio>,
     completions: Completions,
@@ -185,8 +186,16 @@ impl IoContext {
     }
 
     /// Submits what is pending and waits for an I/O, anyone's; see
-    /// [`Aio::wait`].
+    /// [`Aio::wait`]. Submits also when the I/O is complete already: whoever
+    /// starts the next and waits for the oldest, over and over, would else let
+    /// the device run dry.
     pub fn wait(&mut self, wait_ref: WaitRef) {
+        self.flush();
+        // The handle was taken back before: whoever waits once for each block
+        // of a large read comes here all but once.
+        if self.table().status(wait_ref).is_none() {
+            return self.poll_local();
+        }
         self.wait_shared(wait_ref);
         self.reclaim();
         self.run_local();
@@ -194,7 +203,6 @@ impl IoContext {
 
     fn wait_shared(&self, wait_ref: WaitRef) {
         if !self.aio.is_complete(wait_ref) {
-            self.flush();
             self.aio.wait_by(wait_ref, &self.completions);
         }
     }
@@ -282,6 +290,7 @@ impl IoContext {
     /// callbacks are queued, not run: one that starts I/O again and again must
     /// not keep its issuer from getting a handle.
     fn complete_oldest(&mut self) {
+        self.flush();
         let oldest = self.oldest();
         self.wait_shared(oldest);
         self.reclaim();
@@ -354,8 +363,9 @@ impl Drop for IoContext {
         }
         self.flush();
         self.reclaim();
-        self.table()
-            .end_issuer(self.index, self.in_flight.iter().copied());
+        for wait_ref in self.table().end_issuer(self.index, &self.in_flight) {
+            self.aio.leave(wait_ref);
+        }
     }
 }
 

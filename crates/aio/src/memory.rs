@@ -9,6 +9,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::slice;
+use std::sync::Arc;
 
 /// One piece of memory of an I/O, laid out as a `struct iovec`.
 ///
@@ -62,7 +63,17 @@ impl IoMemory {
 #[derive(Debug)]
 pub struct AlignedBuf {
     ptr: NonNull<u8>,
-    layout: Layout,
+    len: usize,
+    owner: Owner,
+}
+
+/// What a buffer's memory is part of.
+#[derive(Debug)]
+enum Owner {
+    /// An allocation of its own; none if the buffer is empty.
+    Buffer(Layout),
+    /// A mapping that other buffers have parts of too.
+    Mapping { _mapping: Arc<Mapping> },
 }
 
 // SAFETY: the buffer is plain bytes with one owner.
@@ -90,7 +101,8 @@ impl AlignedBuf {
         if len == 0 {
             return AlignedBuf {
                 ptr: NonNull::dangling(),
-                layout,
+                len,
+                owner: Owner::Buffer(layout),
             };
         }
         // SAFETY: the layout's size is not 0.
@@ -98,7 +110,42 @@ impl AlignedBuf {
         let Some(ptr) = NonNull::new(ptr) else {
             handle_alloc_error(layout)
         };
-        AlignedBuf { ptr, layout }
+        AlignedBuf {
+            ptr,
+            len,
+            owner: Owner::Buffer(layout),
+        }
+    }
+
+    /// `count` buffers of `len` zero bytes each, side by side, on huge pages
+    /// where they are large enough together and the system has any.
+    ///
+    /// A device is told of an I/O's memory page by page. A read of 1 MiB into
+    /// ordinary pages is a list of 256 places, into huge ones a list of one or
+    /// two; on a virtual disk that has made large reads twice as fast.
+    ///
+    /// # Panics
+    /// If all together are larger than half the address space.
+    pub fn zeroed_group(count: usize, len: usize) -> Vec<Self> {
+        let stride = len.next_multiple_of(Self::ALIGNMENT_BYTES);
+        let total = stride.checked_mul(count);
+        let Some(total) = total.filter(|&total| total <= isize::MAX as usize - HUGE_PAGE_BYTES)
+        else {
+            panic!("{count} buffers of {len} bytes");
+        };
+        let mapping = (total >= HUGE_PAGE_BYTES).then(|| Mapping::new(total));
+        let Some(mapping) = mapping.flatten().map(Arc::new) else {
+            return (0..count).map(|_| AlignedBuf::zeroed(len)).collect();
+        };
+        let part = |index| AlignedBuf {
+            // SAFETY: `count` strides were mapped from `base` on.
+            ptr: unsafe { mapping.base.add(index * stride) },
+            len,
+            owner: Owner::Mapping {
+                _mapping: Arc::clone(&mapping),
+            },
+        };
+        (0..count).map(part).collect()
     }
 
     /// The whole buffer as memory of an I/O.
@@ -112,23 +159,87 @@ impl Deref for AlignedBuf {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: `len` initialised bytes that this value owns.
-        unsafe { slice::from_raw_parts(self.ptr.as_ptr(), self.layout.size()) }
+        unsafe { slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
-        unsafe { slice::from_raw_parts_mut(self.ptr.as_ptr(), self.layout.size()) }
+        unsafe { slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
     }
 }
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        if self.layout.size() != 0 {
+        if let Owner::Buffer(layout) = self.owner
+            && layout.size() != 0
+        {
             // SAFETY: allocated with this layout.
-            unsafe { dealloc(self.ptr.as_ptr(), self.layout) };
+            unsafe { dealloc(self.ptr.as_ptr(), layout) };
         }
+    }
+}
+
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Anonymous memory, zero at first, on transparent huge pages where the system
+/// gives them.
+#[derive(Debug)]
+struct Mapping {
+    whole: NonNull<libc::c_void>,
+    whole_bytes: usize,
+    /// The first huge page's start.
+    base: NonNull<u8>,
+}
+
+// SAFETY: an address; the memory is not tied to a thread, and each part of it
+// is one buffer's alone.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// At least `bytes`; `None` if the system refuses.
+    fn new(bytes: usize) -> Option<Self> {
+        let used_bytes = bytes.next_multiple_of(HUGE_PAGE_BYTES);
+        let whole_bytes = used_bytes + HUGE_PAGE_BYTES;
+        // SAFETY: a new mapping at a place of the system's choice touches no
+        // memory that is there.
+        let whole = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                whole_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if whole == libc::MAP_FAILED {
+            return None;
+        }
+        let whole = NonNull::new(whole)?;
+        let lead = whole.cast::<u8>().align_offset(HUGE_PAGE_BYTES);
+        assert!(lead < HUGE_PAGE_BYTES);
+        // SAFETY: `lead` is less than the extra huge page that was mapped.
+        let base = unsafe { whole.cast::<u8>().add(lead) };
+        // Only advice: without it, or without huge pages, the memory is as good.
+        // SAFETY: the range lies within the mapping; no contents change.
+        let _ = unsafe { libc::madvise(base.as_ptr().cast(), used_bytes, libc::MADV_HUGEPAGE) };
+        Some(Mapping {
+            whole,
+            whole_bytes,
+            base,
+        })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this length, and no buffer has a part of it any
+        // more. It cannot fail for a whole mapping.
+        unsafe { libc::munmap(self.whole.as_ptr(), self.whole_bytes) };
     }
 }
 
@@ -144,6 +255,30 @@ mod tests {
         buffer[8191] = 7;
         assert_eq!(buffer[8191], 7);
         assert!(AlignedBuf::zeroed(0).is_empty());
+    }
+
+    #[test]
+    fn a_group_is_aligned_zeroed_and_outlived_by_any_of_its_buffers() {
+        for (count, len) in [(0, 8192), (3, 100), (5, 700_001), (4, 1 << 20)] {
+            let mut group = AlignedBuf::zeroed_group(count, len);
+            assert_eq!(group.len(), count);
+            for (number, buffer) in (1u8..).zip(&mut group) {
+                assert_eq!(buffer.len(), len);
+                assert_eq!(buffer.as_ptr() as usize % AlignedBuf::ALIGNMENT_BYTES, 0);
+                assert!(buffer.iter().all(|&byte| byte == 0));
+                buffer.fill(number);
+            }
+            for number in (1..=count as u8).rev() {
+                let buffer = group.pop().unwrap();
+                assert!(buffer.iter().all(|&byte| byte == number));
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "buffers of")]
+    fn an_impossible_group_is_refused() {
+        AlignedBuf::zeroed_group(usize::MAX / 8192, 8192);
     }
 
     #[test]

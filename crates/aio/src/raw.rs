@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use crate::aio::Aio;
 use crate::error::AioError;
 use crate::file::File;
 use crate::handle::MAX_IO_BYTES;
@@ -34,14 +35,14 @@ impl RawCell {
     /// Starts an I/O on the first `len` bytes of `buffer`, which stays with
     /// the cell (and the I/O) until [`Self::take`].
     pub(crate) fn start(
-        &self,
+        self,
         context: &mut IoContext,
         op: Op,
         file: &Arc<File>,
         mut buffer: AlignedBuf,
         offset: u64,
         len: usize,
-    ) -> Result<WaitRef, AioError> {
+    ) -> Result<RawIo, AioError> {
         check(file, &buffer, offset, len)?;
         let memory = [IoMemory::new(buffer.memory().ptr(), len)];
         let mut handle = context.acquire()?;
@@ -51,12 +52,17 @@ impl RawCell {
         // SAFETY: the buffer lies in the cell, which the I/O keeps alive; it
         // is taken out only after the result is there, which is when the
         // system is done with the memory. The first `len` bytes exist.
-        Ok(unsafe {
+        let wait_ref = unsafe {
             if op == Op::Readv {
                 handle.start_readv(file, offset, &memory)
             } else {
                 handle.start_writev(file, offset, &memory)
             }
+        };
+        Ok(RawIo {
+            aio: Arc::clone(context.aio()),
+            cell: self,
+            wait_ref,
         })
     }
 
@@ -92,10 +98,11 @@ fn check(file: &File, buffer: &AlignedBuf, offset: u64, len: usize) -> Result<()
 }
 
 /// A raw read or write in flight. Dropping it neither cancels nor waits: the
-/// I/O keeps the buffer until it is complete.
+/// I/O is submitted, keeps the buffer, and completes without anybody's help.
 #[must_use = "the buffer and the result come from `wait`"]
 #[derive(Debug)]
 pub struct RawIo {
+    aio: Arc<Aio>,
     cell: RawCell,
     wait_ref: WaitRef,
 }
@@ -120,10 +127,33 @@ impl RawIo {
     }
 
     fn finish(self) -> (AlignedBuf, io::Result<usize>) {
+        let (buffer, result) = self.take();
+        (buffer, result.into_io_result())
+    }
+
+    fn take(&self) -> (AlignedBuf, IoResult) {
         match self.cell.take() {
-            Some((buffer, result)) => (buffer, result.into_io_result()),
+            Some(taken) => taken,
             None => unreachable!("a complete raw I/O has its buffer and its result"),
         }
+    }
+
+    /// [`Self::wait`] for who has further use for the cell.
+    pub(crate) fn wait_with_cell(self, context: &mut IoContext) -> (RawCell, AlignedBuf, IoResult) {
+        context.wait(self.wait_ref);
+        let (buffer, result) = self.take();
+        (self.cell.clone(), buffer, result)
+    }
+
+    /// Waits without an issuer, and forgets buffer and result.
+    pub(crate) fn settle(self) {
+        self.aio.wait(self.wait_ref);
+    }
+}
+
+impl Drop for RawIo {
+    fn drop(&mut self) {
+        self.aio.leave(self.wait_ref);
     }
 }
 
@@ -141,9 +171,7 @@ impl IoContext {
         offset: u64,
         len: usize,
     ) -> Result<RawIo, AioError> {
-        let cell = RawCell::new();
-        let wait_ref = cell.start(self, Op::Readv, file, buffer, offset, len)?;
-        Ok(RawIo { cell, wait_ref })
+        RawCell::new().start(self, Op::Readv, file, buffer, offset, len)
     }
 
     /// Starts a write of the first `len` bytes of `buffer` at `offset`.
@@ -157,8 +185,6 @@ impl IoContext {
         offset: u64,
         len: usize,
     ) -> Result<RawIo, AioError> {
-        let cell = RawCell::new();
-        let wait_ref = cell.start(self, Op::Writev, file, buffer, offset, len)?;
-        Ok(RawIo { cell, wait_ref })
+        RawCell::new().start(self, Op::Writev, file, buffer, offset, len)
     }
 }

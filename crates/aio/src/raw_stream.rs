@@ -9,26 +9,52 @@ use crate::file::File;
 use crate::issuer::IoContext;
 use crate::memory::AlignedBuf;
 use crate::operation::Op;
-use crate::raw::RawCell;
+use crate::raw::{RawCell, RawIo};
 use crate::result::{IoFailure, IoResult};
-use crate::wait::WaitRef;
 
+/// What a reader or a writer has started, oldest first.
+///
+/// When it goes, so does everything in it: it waits, as nobody else knows of
+/// these I/Os. Only those on a pipe, which can take for ever, are left to
+/// complete by themselves.
 struct InFlight {
-    cell: RawCell,
-    wait_ref: WaitRef,
-    len: usize,
+    ios: VecDeque<RawIo>,
+    seekable: bool,
+}
+
+impl InFlight {
+    fn new(file: &File, depth: usize) -> Self {
+        InFlight {
+            ios: VecDeque::with_capacity(depth),
+            seekable: file.is_seekable(),
+        }
+    }
+
+    fn settle(&mut self) {
+        for io in self.ios.drain(..) {
+            if self.seekable {
+                io.settle();
+            }
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.settle();
+    }
 }
 
 /// Reads a file from an offset to its end.
 ///
 /// A pipe is read with one buffer at a time, since it has no offsets.
-/// Dropping the reader early leaves its reads to complete by themselves.
+/// Dropping the reader early waits for what it has read ahead.
 pub struct RawReader {
     file: Arc<File>,
     buffer_bytes: usize,
     depth: usize,
     next_offset: u64,
-    in_flight: VecDeque<InFlight>,
+    in_flight: InFlight,
     idle: Vec<(RawCell, AlignedBuf)>,
     /// The chunk that the caller sees.
     current: Option<(RawCell, AlignedBuf, usize)>,
@@ -44,13 +70,13 @@ impl RawReader {
     pub fn new(file: Arc<File>, offset: u64, buffer_bytes: usize, depth: usize) -> Self {
         assert!(buffer_bytes > 0 && depth > 0, "a reader needs a buffer");
         let depth = if file.is_seekable() { depth } else { 1 };
-        let idle = (0..depth).map(|_| (RawCell::new(), AlignedBuf::zeroed(buffer_bytes)));
+        let idle = AlignedBuf::zeroed_group(depth, buffer_bytes).into_iter();
         RawReader {
             buffer_bytes,
             depth,
             next_offset: offset,
-            in_flight: VecDeque::with_capacity(depth),
-            idle: idle.collect(),
+            in_flight: InFlight::new(&file, depth),
+            idle: idle.map(|buffer| (RawCell::new(), buffer)).collect(),
             current: None,
             at_end: false,
             file,
@@ -70,36 +96,29 @@ impl RawReader {
         if self.at_end {
             // What was read ahead lies beyond the end; if the file grows
             // meanwhile, there is a gap before it.
-            self.in_flight.clear();
+            self.in_flight.settle();
         }
-        let Some(oldest) = self.in_flight.pop_front() else {
+        let Some(oldest) = self.in_flight.ios.pop_front() else {
             return Ok(None);
         };
-        context.wait(oldest.wait_ref);
-        let Some((buffer, result)) = oldest.cell.take() else {
-            unreachable!("a complete raw I/O has its buffer and its result")
-        };
+        let (cell, buffer, result) = oldest.wait_with_cell(context);
         let bytes = result
             .into_io_result()
             .inspect_err(|_| self.at_end = true)?;
-        self.at_end |= bytes < oldest.len;
-        let (_, buffer, len) = self.current.insert((oldest.cell, buffer, bytes));
+        self.at_end |= bytes < self.buffer_bytes;
+        let (_, buffer, len) = self.current.insert((cell, buffer, bytes));
         Ok((*len > 0).then_some(&buffer[..*len]))
     }
 
     fn read_ahead(&mut self, context: &mut IoContext) -> io::Result<()> {
-        while !self.at_end && self.in_flight.len() < self.depth {
+        while !self.at_end && self.in_flight.ios.len() < self.depth {
             let Some((cell, buffer)) = self.idle.pop() else {
                 break;
             };
             let (offset, len) = (self.next_offset, self.buffer_bytes);
-            let wait_ref = cell.start(context, Op::Readv, &self.file, buffer, offset, len)?;
+            let io = cell.start(context, Op::Readv, &self.file, buffer, offset, len)?;
             self.next_offset += len as u64;
-            self.in_flight.push_back(InFlight {
-                cell,
-                wait_ref,
-                len,
-            });
+            self.in_flight.ios.push_back(io);
         }
         context.submit();
         Ok(())
@@ -108,13 +127,14 @@ impl RawReader {
 
 /// Writes a file from an offset on, with several buffers in flight. The file
 /// must be buffered: the last chunk has any length. Nothing is durable before
-/// a sync.
+/// a sync. Dropping the writer without [`Self::finish`] waits for what it has
+/// started, and drops the rest.
 pub struct RawWriter {
     file: Arc<File>,
     buffer_bytes: usize,
     next_offset: u64,
     filling: Option<(RawCell, AlignedBuf, usize)>,
-    in_flight: VecDeque<InFlight>,
+    in_flight: InFlight,
     idle: Vec<(RawCell, AlignedBuf)>,
     /// The first error, told at every later call.
     failed: Option<IoFailure>,
@@ -128,13 +148,13 @@ impl RawWriter {
     pub fn new(file: Arc<File>, offset: u64, buffer_bytes: usize, depth: usize) -> Self {
         assert!(buffer_bytes > 0 && depth > 0, "a writer needs a buffer");
         let depth = if file.is_seekable() { depth } else { 1 };
-        let idle = (0..depth).map(|_| (RawCell::new(), AlignedBuf::zeroed(buffer_bytes)));
+        let idle = AlignedBuf::zeroed_group(depth, buffer_bytes).into_iter();
         RawWriter {
             buffer_bytes,
             next_offset: offset,
             filling: None,
-            in_flight: VecDeque::with_capacity(depth),
-            idle: idle.collect(),
+            in_flight: InFlight::new(&file, depth),
+            idle: idle.map(|buffer| (RawCell::new(), buffer)).collect(),
             failed: None,
             file,
         }
@@ -174,7 +194,7 @@ impl RawWriter {
     pub fn finish(mut self, context: &mut IoContext) -> io::Result<u64> {
         self.check_failed()?;
         self.write_buffer(context)?;
-        while !self.in_flight.is_empty() {
+        while !self.in_flight.ios.is_empty() {
             self.complete_oldest(context)?;
         }
         Ok(self.next_offset)
@@ -198,26 +218,19 @@ impl RawWriter {
             return Ok(());
         };
         let offset = self.next_offset;
-        let wait_ref = cell.start(context, Op::Writev, &self.file, buffer, offset, len)?;
+        let io = cell.start(context, Op::Writev, &self.file, buffer, offset, len)?;
         self.next_offset += len as u64;
-        self.in_flight.push_back(InFlight {
-            cell,
-            wait_ref,
-            len,
-        });
+        self.in_flight.ios.push_back(io);
         context.submit();
         Ok(())
     }
 
     fn complete_oldest(&mut self, context: &mut IoContext) -> io::Result<()> {
-        let Some(oldest) = self.in_flight.pop_front() else {
+        let Some(oldest) = self.in_flight.ios.pop_front() else {
             return Ok(());
         };
-        context.wait(oldest.wait_ref);
-        let Some((buffer, result)) = oldest.cell.take() else {
-            unreachable!("a complete raw I/O has its buffer and its result")
-        };
-        self.idle.push((oldest.cell, buffer));
+        let (cell, buffer, result) = oldest.wait_with_cell(context);
+        self.idle.push((cell, buffer));
         if let IoResult::Error(failure) = result {
             self.failed = Some(failure);
         }

@@ -456,9 +456,14 @@ impl<F> ReadStream<F> {
 }
 
 impl<F> Drop for ReadStream<F> {
-    /// Pins go with the queue. Reads in flight own their pins, and everything is submitted: they
-    /// complete by themselves or by whoever wants their buffers.
+    /// Pins go with the queue. Reads in flight have pins of their own, and may have nobody else who
+    /// knows of them: they are waited for, as PostgreSQL's `read_stream_reset` does.
     fn drop(&mut self) {
+        for entry in &self.queue {
+            if let Entry::Read { read, .. } = entry {
+                self.pool.aio().wait(read.wait_ref);
+            }
+        }
         self.pool.streams.fetch_sub(1, Ordering::Relaxed);
         self.pool.counters.add(0, Count::Hits, self.hits);
     }

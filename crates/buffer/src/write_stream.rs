@@ -17,8 +17,9 @@ use trunkline_aio::IoContext;
 /// taken, the run ends before it. A buffer that turns out to be clean is passed over. A buffer that
 /// somebody else is writing is waited for, and that write driven.
 ///
-/// A stream that is dropped without [`WriteStream::finish`] leaves what it did not start dirty; what
-/// is in flight completes by itself.
+/// A stream that is dropped without [`WriteStream::finish`] leaves what it did not start dirty, and
+/// waits for what is in flight, whose result nobody gets to know: a page that could not be written
+/// stays dirty.
 pub struct WriteStream {
     pool: Arc<BufferPool>,
     max_in_flight: usize,
@@ -134,6 +135,9 @@ impl WriteStream {
 
 impl Drop for WriteStream {
     fn drop(&mut self) {
+        for write in &self.in_flight {
+            self.pool.aio().wait(write.wait_ref);
+        }
         self.pool.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use trunkline_aio::AlignedBuf;
+use trunkline_aio::{AlignedBuf, IoContext, RawIo};
 use trunkline_buffer::{ReadStream, ReadStreamFlags, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, RELSEG_SIZE};
@@ -55,11 +55,8 @@ pub struct PrewarmRequest {
     pub last: Option<i64>,
 }
 
-/// Bytes of a read that goes past the pool.
-const READ_BYTES: usize = 1 << 20;
-
-/// Reads that go past the pool at a time.
-const READS_IN_FLIGHT: usize = 8;
+/// Bytes in flight of reads that go past the pool, at most: they need buffers of their own.
+const READ_PAST_LIMIT_BYTES: usize = 16 << 20;
 
 /// Reads the blocks; their number.
 ///
@@ -158,53 +155,114 @@ fn prefetch_into_pool(
     }
 }
 
-/// Reads in large raw I/Os, several in flight, into buffers that are used over and over.
+/// Reads in raw I/Os of `io_combine_limit`, of which `maintenance_io_concurrency` are in flight.
 fn read_past_pool(
     session: &Session,
     fork: RelFork,
     first: BlockNumber,
     last: BlockNumber,
 ) -> Result<(), EngineError> {
-    const READ_BLOCKS: u32 = (READ_BYTES / BLCKSZ) as u32;
-    let smgr = session.database().smgr();
-    let mut io = session.issuer()?;
-    let mut in_flight = VecDeque::with_capacity(READS_IN_FLIGHT);
-    let mut spare = Vec::with_capacity(READS_IN_FLIGHT);
-    let mut next = first;
+    let config = session.database().pool().config();
+    let limits = session.read_stream_limits("maintenance_io_concurrency");
+    let combined = limits
+        .io_combine_blocks
+        .unwrap_or(config.io_combine_limit_bytes / BLCKSZ as u32);
+    let concurrency = limits
+        .io_concurrency
+        .unwrap_or(config.maintenance_io_concurrency);
     let end = last.saturating_add(1);
-    while next < end || !in_flight.is_empty() {
-        if next < end && in_flight.len() < READS_IN_FLIGHT {
-            let blocks = READ_BLOCKS.min(end - next).min(segment_remaining(next));
-            let (file, offset) = smgr.locate(fork.rel, fork.fork, next)?;
-            let buffer = spare
-                .pop()
-                .unwrap_or_else(|| AlignedBuf::zeroed(READ_BYTES));
-            let bytes = blocks as usize * BLCKSZ;
-            let read = io.read_raw(&file, buffer, offset, bytes)?;
-            in_flight.push_back((next, bytes, read));
-            next += blocks;
-            continue;
-        }
-        session.cancel().check()?;
-        if let Some((block, bytes, read)) = in_flight.pop_front() {
-            let (buffer, result) = read.wait(&mut io);
-            let failed = |why: String| {
-                let last = block + (bytes / BLCKSZ) as u32 - 1;
-                let file = segment_path(fork.rel, fork.fork, block / RELSEG_SIZE);
-                StatementError::new(
-                    "58030",
-                    format!("could not read blocks {block}..{last} in file \"{file}\": {why}"),
-                )
+    let read_blocks = combined.max(1);
+    let read_bytes = read_blocks as usize * BLCKSZ;
+    let useful = (end - first).div_ceil(read_blocks).min(concurrency) as usize;
+    let depth = useful.min(READ_PAST_LIMIT_BYTES / read_bytes).max(1);
+    let mut reads = ReadsPastPool {
+        session,
+        fork,
+        next: first,
+        end,
+        read_blocks,
+        in_flight: VecDeque::with_capacity(depth),
+        spare: AlignedBuf::zeroed_group(depth, read_bytes),
+    };
+    let mut io = session.issuer()?;
+    let result = reads.run(&mut io);
+    // After an error or a cancellation as well, nothing outlives the statement.
+    io.wait_all();
+    result
+}
+
+/// Raw reads of a fork's blocks, into buffers that are used over and over.
+struct ReadsPastPool<'s> {
+    session: &'s Session,
+    fork: RelFork,
+    next: BlockNumber,
+    end: BlockNumber,
+    /// Blocks of one read.
+    read_blocks: u32,
+    in_flight: VecDeque<ReadPastPool>,
+    /// Buffers of no read: as many reads more may be in flight.
+    spare: Vec<AlignedBuf>,
+}
+
+struct ReadPastPool {
+    first: BlockNumber,
+    bytes: usize,
+    read: RawIo,
+}
+
+impl ReadsPastPool<'_> {
+    fn run(&mut self, io: &mut IoContext) -> Result<(), EngineError> {
+        loop {
+            self.session.cancel().check()?;
+            while self.next < self.end
+                && let Some(buffer) = self.spare.pop()
+            {
+                self.start(io, buffer)?;
+            }
+            let Some(oldest) = self.in_flight.pop_front() else {
+                return Ok(());
             };
-            match result {
-                Ok(read_bytes) if read_bytes == bytes => spare.push(buffer),
-                Ok(read_bytes) => {
-                    let why = format!("read only {read_bytes} of {bytes} bytes");
-                    return Err(failed(why).into());
-                }
-                Err(error) => return Err(failed(error.to_string()).into()),
+            self.finish(io, oldest)?;
+            let aio = Arc::clone(io.aio());
+            let done = |read: &ReadPastPool| aio.is_complete(read.read.wait_ref());
+            while let Some(at) = self.in_flight.iter().position(done)
+                && let Some(read) = self.in_flight.remove(at)
+            {
+                self.finish(io, read)?;
             }
         }
     }
-    Ok(())
+
+    fn start(&mut self, io: &mut IoContext, buffer: AlignedBuf) -> Result<(), EngineError> {
+        let first = self.next;
+        let blocks = self
+            .read_blocks
+            .min(self.end - first)
+            .min(segment_remaining(first));
+        let smgr = self.session.database().smgr();
+        let (file, offset) = smgr.locate(self.fork.rel, self.fork.fork, first)?;
+        let bytes = blocks as usize * BLCKSZ;
+        let read = io.read_raw(&file, buffer, offset, bytes)?;
+        self.in_flight
+            .push_back(ReadPastPool { first, bytes, read });
+        self.next += blocks;
+        Ok(())
+    }
+
+    fn finish(&mut self, io: &mut IoContext, read: ReadPastPool) -> Result<(), EngineError> {
+        let ReadPastPool { first, bytes, read } = read;
+        let (buffer, result) = read.wait(io);
+        let why = match result {
+            Ok(read_bytes) if read_bytes == bytes => {
+                self.spare.push(buffer);
+                return Ok(());
+            }
+            Ok(read_bytes) => format!("read only {read_bytes} of {bytes} bytes"),
+            Err(error) => error.to_string(),
+        };
+        let last = first + (bytes / BLCKSZ) as u32 - 1;
+        let file = segment_path(self.fork.rel, self.fork.fork, first / RELSEG_SIZE);
+        let message = format!("could not read blocks {first}..{last} in file \"{file}\": {why}");
+        Err(StatementError::new("58030", message).into())
+    }
 }

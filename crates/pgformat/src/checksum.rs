@@ -19,7 +19,7 @@ const ROW_SIZE: usize = COLUMNS * 4;
 const FNV_PRIME: u32 = 16_777_619;
 
 /// Where each column's hash starts (`checksumBaseOffsets`).
-const BASE_OFFSETS: [u32; COLUMNS] = [
+pub const BASE_OFFSETS: [u32; COLUMNS] = [
     0x5B1F_36E9,
     0xB852_5960,
     0x02AB_50AA,

@@ -184,7 +184,8 @@ struct Parked {
     called: bool,
 }
 
-/// The thread that waits on behalf of tasks; started with the first of them.
+/// The thread that waits on behalf of tasks, and for I/Os that were left
+/// alone; started with the first of them.
 #[derive(Default)]
 struct Completer {
     awaited: VecDeque<WaitRef>,
@@ -411,7 +412,7 @@ impl Ring {
             let (ring, completions) = (Arc::clone(self), completions.clone());
             let spawned = thread::Builder::new()
                 .name("io completer".to_owned())
-                .spawn(move || ring.complete_for_tasks(&completions));
+                .spawn(move || ring.complete_awaited(&completions));
             match spawned {
                 Ok(thread) => completer.thread = Some(thread),
                 Err(error) => tracing::error!(%error, "could not start an I/O completer"),
@@ -423,7 +424,7 @@ impl Ring {
     }
 
     /// The completer's life.
-    fn complete_for_tasks(&self, completions: &Completions) {
+    fn complete_awaited(&self, completions: &Completions) {
         let mut completer = lock(&self.completer);
         loop {
             if let Some(wait_ref) = completer.awaited.pop_front() {

@@ -39,9 +39,10 @@ pub trait Method: Send + Sync {
     /// another thread that could be blocked outside the AIO core.
     fn wait(&self, io: &InFlight<'_>);
 
-    /// Somebody awaits `io` without a thread to call [`Self::wait`] from. A
-    /// method whose I/Os complete only when a thread waits arranges for one;
-    /// the call itself must not block.
+    /// `io` has to complete, and there is no thread to call [`Self::wait`]
+    /// from: a task awaits it, or whoever started it has gone. A method whose
+    /// I/Os complete only when a thread waits arranges for one; the call
+    /// itself must not block.
     fn drive(&self, io: &InFlight<'_>) {
         let _ = io;
     }

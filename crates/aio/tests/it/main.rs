@@ -2,6 +2,7 @@
 //! method runs over all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod random;
 mod support;
 
 mod async_waits;

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trunkline_aio::{
-    AioConfig, AioError, AlignedBuf, DirEntry, FileKind, OpenOptions, OsStorage, RawReader,
-    RawWriter, Storage, read_file, write_file_durably,
+    Aio, AioConfig, AioError, AlignedBuf, DirEntry, FileKind, IoContext, IoSnapshot, OpenOptions,
+    OsStorage, RawReader, RawWriter, State, Storage, read_file, write_file_durably,
 };
 
-use crate::support::{for_each_method, pattern, pipe, small};
+use crate::support::{for_each_method, pattern, pipe, small, within_limit};
 
 const CHUNK: usize = 128 * 1024;
 
@@ -132,13 +132,106 @@ fn sequential_writer_and_reader_agree_at_every_length() {
             }
             assert!(reader.next(&mut context).unwrap().is_none());
             assert!(found == content);
-            // One that is dropped with reads in flight.
-            let file = storage.open(&path, OpenOptions::READ).unwrap();
-            RawReader::new(file, 0, buffer_bytes, depth)
-                .next(&mut context)
-                .unwrap();
         }
-        context.wait_all();
+    });
+}
+
+/// The I/Os that somebody still has to complete.
+fn underway(aio: &Aio) -> Vec<IoSnapshot> {
+    let mut rows = aio.in_flight();
+    rows.retain(|row| {
+        matches!(
+            row.state,
+            State::Pending | State::Submitted | State::CompletedIo
+        )
+    });
+    rows
+}
+
+#[test]
+fn a_reader_or_writer_dropped_in_the_middle_leaves_nothing_in_flight() {
+    let storage = OsStorage::new();
+    for_each_method(&small(), |aio| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        let (buffer_bytes, depth) = (64 * 1024, 3);
+        let content = pattern(20 * buffer_bytes, 5);
+        let mut context = aio.issuer(1).unwrap();
+
+        let file = storage.open(&path, OpenOptions::OVERWRITE).unwrap();
+        let mut writer = RawWriter::new(file.clone(), 0, buffer_bytes, depth);
+        writer.write_all(&mut context, &content).unwrap();
+        drop(writer);
+        assert!(underway(aio).is_empty(), "{:?}", underway(aio));
+        // Full buffers all, so nothing was left to start.
+        assert!(std::fs::read(&path).unwrap() == content);
+
+        let file = storage.open(&path, OpenOptions::READ).unwrap();
+        let closed = Arc::downgrade(&file);
+        let mut reader = RawReader::new(file, 0, buffer_bytes, depth);
+        reader.next(&mut context).unwrap().unwrap();
+        drop(reader);
+        assert!(underway(aio).is_empty(), "{:?}", underway(aio));
+        assert!(closed.upgrade().is_none(), "a read holds on to its file");
+
+        // When the issuer is gone too, the table is empty, whichever went first.
+        let open = || storage.open(&path, OpenOptions::READ).unwrap();
+        let mut reader = RawReader::new(open(), 0, buffer_bytes, depth);
+        reader.next(&mut context).unwrap().unwrap();
+        drop(reader);
+        drop(context);
+        assert!(aio.in_flight().is_empty(), "{:?}", aio.in_flight());
+
+        let mut context = aio.issuer(1).unwrap();
+        let mut reader = RawReader::new(open(), 0, buffer_bytes, depth);
+        reader.next(&mut context).unwrap().unwrap();
+        drop(context);
+        drop(reader);
+        assert!(underway(aio).is_empty(), "{:?}", underway(aio));
+    });
+}
+
+#[test]
+fn reads_that_nobody_waits_for_complete_by_themselves() {
+    let storage = OsStorage::new();
+    for_each_method(&small(), |aio| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        std::fs::write(&path, pattern(16 * CHUNK, 6)).unwrap();
+        let file = storage.open(&path, OpenOptions::READ).unwrap();
+        let start = |context: &mut IoContext, chunk: usize| {
+            let buffer = AlignedBuf::zeroed(CHUNK);
+            let offset = (chunk * CHUNK) as u64;
+            context.read_raw(&file, buffer, offset, CHUNK).unwrap()
+        };
+        // The reads are dropped while still pending, their issuer lives on.
+        let mut context = aio.issuer(1).unwrap();
+        let (first, second) = (start(&mut context, 0), start(&mut context, 1));
+        drop(first);
+        drop(second);
+        let waiting = Arc::clone(aio);
+        within_limit(move || {
+            while !underway(&waiting).is_empty() {
+                std::thread::yield_now();
+            }
+        });
+        // The issuers go, with I/Os of which nobody has so much as a reference.
+        let others: Vec<_> = (0..7).map(|owner| aio.issuer(owner).unwrap()).collect();
+        for mut context in others.into_iter().chain([context]) {
+            for chunk in 2..4 {
+                std::mem::forget(start(&mut context, chunk));
+            }
+        }
+        let waiting = Arc::clone(aio);
+        within_limit(move || {
+            while !waiting.in_flight().is_empty() {
+                std::thread::yield_now();
+            }
+            // The pool has all of them back.
+            let again: Result<Vec<_>, _> = (0..8).map(|owner| waiting.issuer(owner)).collect();
+            again.unwrap();
+        });
+        assert_eq!(Arc::strong_count(&file), 1);
     });
 }
 

@@ -231,6 +231,7 @@ fn a_stream_dropped_early_leaks_nothing() {
                 check(&stream.next(&mut ctx).unwrap().unwrap(), block);
             }
             drop(stream);
+            rig.check_nothing_underway();
             rig.evict(&mut ctx);
         }
         drop(ctx);

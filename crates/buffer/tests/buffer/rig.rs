@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use trunkline_aio::{
     Aio, AioConfig, Completions, Executor, File, InFlight, IoContext, IoRequest, Method,
-    MethodKind, Op, OpenOptions, OsStorage, RequestBatch, Storage, SystemCalls,
+    MethodKind, Op, OpenOptions, OsStorage, RequestBatch, State, Storage, SystemCalls,
 };
 use trunkline_buffer::{
     BufferPool, HugePages, PinnedBuffer, PoolConfig, ReadStream, ReadStreamFlags, RelFork,
@@ -306,6 +306,14 @@ impl Rig {
         let counts = self.pool.evict_relation(ctx, REL).unwrap();
         assert_eq!(counts.skipped, 0, "a pin was leaked");
         counts.evicted
+    }
+
+    /// Fails if an I/O is there that somebody would still have to complete.
+    pub fn check_nothing_underway(&self) {
+        for row in self.aio.in_flight() {
+            let complete = matches!(row.state, State::CompletedShared | State::CompletedLocal);
+            assert!(complete, "left behind: {row:?}");
+        }
     }
 
     /// Changes a byte of a block on disk, past the header.

@@ -52,6 +52,30 @@ fn what_a_write_stream_wrote_verifies_and_reads_back() {
 }
 
 #[test]
+fn a_write_stream_dropped_early_leaves_nothing_in_flight() {
+    for over in ALL {
+        let rig = Rig::new(over, Options::default());
+        let mut ctx = rig.issuer();
+        rig.fill(&mut ctx, 30);
+        let mut stream = WriteStream::new(&rig.pool, 8);
+        for block in 0..30 {
+            let buffer = dirty(&rig, &mut ctx, block, 7);
+            stream.push(&mut ctx, buffer).unwrap();
+        }
+        drop(stream);
+        rig.check_nothing_underway();
+        // Three runs of eight were started; what was not is dirty still, and nothing is locked.
+        let mut is_dirty = |block: u32| {
+            let buffer = rig.pool.read(&mut ctx, MAIN, block, None).unwrap();
+            drop(buffer.try_exclusive().unwrap());
+            buffer.is_dirty()
+        };
+        let dirty: Vec<u32> = (0..30).filter(|&block| is_dirty(block)).collect();
+        assert_eq!(dirty, [24, 25, 26, 27, 28, 29]);
+    }
+}
+
+#[test]
 fn neighbours_are_written_together_and_locked_ones_break_a_run() {
     let rig = Rig::new(Over::Lazy, Options::default());
     let mut ctx = rig.issuer();

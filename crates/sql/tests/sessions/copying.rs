@@ -56,6 +56,27 @@ async fn every_format_comes_back_as_it_went() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_fails_in_its_first_rows_leaves_no_read_in_flight() {
+    for method in ["sync", "worker", "io_uring"] {
+        let cluster = Cluster::with(&[("io_method", method)]);
+        let mut client = cluster.client();
+        client.query("CREATE TABLE t (a int)").await;
+        let file = cluster.file("bad");
+        let mut data = b"1\nx\n".to_vec();
+        data.resize(32 << 20, b'\n');
+        fs::write(&file, data).unwrap();
+        let copy = format!("COPY t FROM '{}'", file.display());
+        let (sqlstate, message) = client.refused(&copy).await;
+        assert_eq!(sqlstate, "22P02");
+        assert_eq!(message, "invalid input syntax for type integer: \"x\"");
+        // The view first, then a look that does no I/O of its own.
+        assert!(client.rows("SELECT * FROM pg_stat_aios").await.is_empty());
+        let left = cluster.database.aio().in_flight();
+        assert!(left.is_empty(), "{method}: {left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn queries_columns_and_defaults() {
     let cluster = Cluster::new();
     let mut client = cluster.client();

@@ -10,11 +10,13 @@
 //! | [`scan`] | count(*), cold beside the raw device and hot beside the peer |
 //! | [`prewarm`] | pg_prewarm, cold beside the raw device |
 //! | [`copy`] | COPY FROM a binary file, beside the peer |
+//! | [`checksum`] | the page checksum, in cache and in memory |
 //! | [`source`] | the file that is loaded |
 //! | [`embedded`], [`peer`] | the two that run statements |
 //! | [`raw`] | the fastest sequential read of a file that is to be had |
 //! | [`sample`] | times, processor time, medians |
 
+mod checksum;
 mod copy;
 mod embedded;
 mod peer;
@@ -46,6 +48,8 @@ enum What {
     Prewarm(Common),
     /// COPY FROM a binary file: rows/s and MB/s
     Copy(Common),
+    /// The page checksum on one core: GB/s beside a plain loop and the memory
+    Checksum(checksum::Arguments),
 }
 
 /// What all benchmarks take.
@@ -87,6 +91,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, ProgramError> {
             What::Scan(common) => scan::run(&common).await,
             What::Prewarm(common) => prewarm::run(&common).await,
             What::Copy(common) => copy::run(&common).await,
+            What::Checksum(arguments) => checksum::run(&arguments),
         }
     })?;
     Ok(ExitCode::SUCCESS)
