@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::Aio;
+use crate::bounce::BounceBuffer;
 use crate::callback::LocalCallback;
 use crate::error::AioError;
 use crate::file::File;
@@ -120,6 +121,28 @@ impl IoContext {
             self.reclaim();
         }
         self.hand_out()
+    }
+
+    /// Aligned memory of `len` bytes for an I/O, out of the bounded pool. When
+    /// the pool is used up, the I/Os that have its buffers are completed first.
+    ///
+    /// # Errors
+    /// `len` is more than the whole pool, or all of it is held by callers who
+    /// have not started an I/O.
+    pub fn bounce_buffer(&mut self, len: usize) -> Result<BounceBuffer, AioError> {
+        loop {
+            match BounceBuffer::take(&self.aio, len)? {
+                Ok(buffer) => return Ok(buffer),
+                Err(in_flight) => {
+                    if self.aio.is_complete(in_flight) {
+                        // Whoever waited for it is about to give the buffer back.
+                        std::thread::yield_now();
+                    }
+                    self.wait_shared(in_flight);
+                    self.reclaim();
+                }
+            }
+        }
     }
 
     fn prepare_acquire(&mut self) -> Result<(), AioError> {

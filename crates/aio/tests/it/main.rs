@@ -6,6 +6,7 @@ mod random;
 mod support;
 
 mod async_waits;
+mod bounce_buffers;
 mod callbacks;
 mod close_safety;
 mod combining;
