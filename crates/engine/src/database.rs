@@ -79,7 +79,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Foundation {
     /// All changes of file metadata.
     pub storage: Arc<dyn Storage>,
-    /// What executes I/Os; chosen by the setting `io_method` if none is given.
+    /// What executes I/Os; chosen by the setting `io_method` if none is given. It serves several AIO
+    /// cores, one after the other: those of the start come before the database's own.
     pub method: Option<Arc<dyn Method>>,
 }
 
@@ -112,7 +113,7 @@ impl Database {
         options: &OpenOptions,
     ) -> Result<Arc<Database>, EngineError> {
         let found = {
-            let aio = bootstrap_aio()?;
+            let aio = bootstrap_aio(&foundation)?;
             let mut io = aio.issuer(0)?;
             inspect(foundation.storage.as_ref(), path, &mut io)?
         };
@@ -126,7 +127,7 @@ impl Database {
             }
             // Bad settings are told before anything is made.
             ServerSettings::load(path, &options.overrides)?;
-            initialise_on(&foundation.storage, path)?;
+            initialise_on(&foundation, path)?;
         }
         Self::start(path, options, foundation)
     }

@@ -1,0 +1,1 @@
+//! A whole engine on the simulated disk.
