@@ -34,7 +34,7 @@ fn struck(machine: &Machine) -> u64 {
 fn traced() -> SimConfig {
     SimConfig {
         record_trace: true,
-        ..SimConfig::new(7)
+        ..SimConfig::new(8)
     }
 }
 

@@ -28,8 +28,12 @@ struct Allowed {
 
 impl Allowed {
     fn new(machine: &Machine, path: &str) -> Allowed {
+        // Direct, since a short write to a buffered file may end within a sector.
+        let options = OpenOptions::CREATE_NEW.with_direct(true);
+        let file = machine.open(path, options);
+        machine.disk.sync_dir(Path::new("/")).unwrap();
         Allowed {
-            file: machine.create(path),
+            file,
             path: path.to_owned(),
             sectors: vec![BTreeSet::from([0]); SECTORS as usize],
             now: vec![0; SECTORS as usize],
@@ -43,7 +47,11 @@ impl Allowed {
             self.sectors[sector as usize].insert(number);
             self.now[sector as usize] = number;
         }
-        self.set_len(self.len.max((first + count) * SECTOR), false);
+        let before = self.len;
+        self.set_len(before.max((first + count) * SECTOR), false);
+        // A short write grows the file in steps.
+        let steps = (before..self.len).step_by(SECTOR as usize);
+        self.lens.extend(steps);
     }
 
     fn set_len(&mut self, len: u64, cuts: bool) {
