@@ -194,6 +194,35 @@ fn a_sync_covers_the_writes_that_were_complete_when_it_was_submitted() {
 }
 
 #[test]
+fn a_write_in_flight_is_there_wholly_in_part_or_not_at_all() {
+    let [whole, part, none] = [0; 3].map(Cell::new);
+    for_each_seed(SEEDS, |seed| {
+        let mut machine = Machine::new(SimConfig::new(seed));
+        let file = machine.create("/f");
+        machine.write(&file, 0, &[1; 4096]).unwrap();
+        machine.io.fsync(&file).unwrap();
+        let writing = machine.start_write(&file, 0, &[2; 4096]);
+        machine.io.submit();
+        machine.disk.power_cut();
+        assert!(writing.wait(&mut machine.io).1.is_err());
+        let found = machine.restarted().read_file("/f").unwrap();
+        assert!(
+            found
+                .chunks(512)
+                .all(|sector| sector == [1; 512] || sector == [2; 512])
+        );
+        let count = match (found.contains(&1), found.contains(&2)) {
+            (false, _) => &whole,
+            (true, true) => &part,
+            (true, false) => &none,
+        };
+        count.set(count.get() + 1);
+    });
+    let counts = [&whole, &part, &none].map(Cell::get);
+    assert!(counts.iter().all(|&count| count > 5), "{counts:?}");
+}
+
+#[test]
 fn a_renamed_file_has_one_name_and_a_synced_name_stays() {
     for order in [
         NameOrder::Journal,

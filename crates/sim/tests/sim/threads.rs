@@ -1,10 +1,12 @@
 //! Many threads: not the same every time, but right.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 
 use trunkline_aio::{AlignedBuf, OpenOptions, Storage};
-use trunkline_sim::{FaultPlan, SimConfig, SimDisk};
+use trunkline_sim::{
+    Fault, FaultPlan, FaultRule, Latency, OpKind, PathFilter, SimConfig, SimDisk, When,
+};
 
 use crate::rig::{Choice, Machine, core, within_limit};
 
@@ -41,7 +43,6 @@ fn threads_with_files_of_their_own_see_their_own_bytes() {
 
 #[test]
 fn all_threads_can_wait_for_one_io_that_is_short_again_and_again() {
-    use trunkline_sim::{Fault, FaultRule, OpKind, PathFilter, When};
     within_limit(|| {
         for seed in 0..20 {
             let rule = FaultRule::new(
@@ -63,6 +64,47 @@ fn all_threads_can_wait_for_one_io_that_is_short_again_and_again() {
             assert!(machine.aio.is_complete(wait_ref));
             assert_eq!(started.wait(&mut machine.io).1.unwrap(), 100_000);
         }
+    });
+}
+
+/// One thread executes another's I/O, which comes back short, and has its own
+/// by then: the other must not wait for it any longer.
+#[test]
+fn a_waiter_takes_over_what_another_thread_leaves_unfinished() {
+    within_limit(|| {
+        let config = SimConfig {
+            write_latency: Latency::fixed(1000),
+            ..SimConfig::new(5)
+        };
+        let mut machine = Machine::new(config);
+        let file = machine.create("/f");
+        let aio = Arc::clone(&machine.aio);
+        let start = Arc::new(Barrier::new(2));
+        let (sender, receiver) = mpsc::channel();
+        let barrier = Arc::clone(&start);
+        let other = std::thread::spawn(move || {
+            for wait_ref in receiver {
+                barrier.wait();
+                aio.wait(wait_ref);
+                barrier.wait();
+            }
+        });
+        for _ in 0..5000 {
+            let (ops, paths) = (&[OpKind::Write], PathFilter::Any);
+            let rule = FaultRule::new(Fault::Short, ops, paths, When::Nth(1));
+            machine.disk.set_faults(FaultPlan::none().with(rule));
+            // In this order they are due, and the remainder of the first last.
+            let shorter = machine.start_write(&file, 0, &[1; 512]);
+            let mine = machine.start_write(&file, 4096, &[1; 512]);
+            machine.io.submit();
+            sender.send(shorter.wait_ref()).unwrap();
+            start.wait();
+            mine.wait(&mut machine.io).1.unwrap();
+            start.wait();
+            shorter.wait(&mut machine.io).1.unwrap();
+        }
+        drop(sender);
+        other.join().unwrap();
     });
 }
 
