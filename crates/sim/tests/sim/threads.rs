@@ -1,9 +1,12 @@
 //! Many threads: not the same every time, but right.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::task::{Context, Waker};
 
-use trunkline_aio::{AlignedBuf, OpenOptions, Storage};
+use trunkline_aio::{Aio, AlignedBuf, OpenOptions, Storage, WaitRef};
 use trunkline_sim::{
     Fault, FaultPlan, FaultRule, Latency, OpKind, PathFilter, SimConfig, SimDisk, When,
 };
@@ -71,7 +74,22 @@ fn all_threads_can_wait_for_one_io_that_is_short_again_and_again() {
 /// by then: the other must not wait for it any longer.
 #[test]
 fn a_waiter_takes_over_what_another_thread_leaves_unfinished() {
-    within_limit(|| {
+    meet_over_a_short_write(|aio, wait_ref| aio.wait(wait_ref));
+}
+
+/// The same with a task, which cannot take over: the thread goes on.
+#[test]
+fn a_thread_goes_on_with_what_a_task_awaits() {
+    meet_over_a_short_write(|aio, wait_ref| {
+        let waiting = pin!(aio.wait_async(wait_ref));
+        let _ = waiting.poll(&mut Context::from_waker(Waker::noop()));
+    });
+}
+
+/// Has one thread wait for a write, and another do `other` about one that is
+/// due before it and short, which must be complete when both are through.
+fn meet_over_a_short_write(other: fn(&Arc<Aio>, WaitRef)) {
+    within_limit(move || {
         let config = SimConfig {
             write_latency: Latency::fixed(1000),
             ..SimConfig::new(5)
@@ -82,10 +100,10 @@ fn a_waiter_takes_over_what_another_thread_leaves_unfinished() {
         let start = Arc::new(Barrier::new(2));
         let (sender, receiver) = mpsc::channel();
         let barrier = Arc::clone(&start);
-        let other = std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             for wait_ref in receiver {
                 barrier.wait();
-                aio.wait(wait_ref);
+                other(&aio, wait_ref);
                 barrier.wait();
             }
         });
@@ -101,10 +119,11 @@ fn a_waiter_takes_over_what_another_thread_leaves_unfinished() {
             start.wait();
             mine.wait(&mut machine.io).1.unwrap();
             start.wait();
+            assert!(machine.aio.is_complete(shorter.wait_ref()));
             shorter.wait(&mut machine.io).1.unwrap();
         }
         drop(sender);
-        other.join().unwrap();
+        thread.join().unwrap();
     });
 }
 
@@ -166,6 +185,30 @@ fn what_nobody_waits_for_completes_all_the_same() {
     assert_eq!(machine.read_file("/f").unwrap().len(), 8192);
 }
 
+/// Such as the engine's: one to look at the directory, then its own.
+#[test]
+fn who_waits_executes_another_cores_io_for_that_core() {
+    let mut machine = Machine::new(SimConfig::new(6));
+    let mut second = Machine::over(machine.disk.clone());
+    let file = machine.create("/f");
+    let first = machine.start_write(&file, 0, &[1; 512]);
+    machine.io.submit();
+    machine.disk.add_fault(FaultRule::new(
+        Fault::Slow {
+            delay_ns: 1_000_000_000,
+        },
+        &[OpKind::Write],
+        PathFilter::Any,
+        When::Always,
+    ));
+    second.write(&file, 512, &[2; 512]).unwrap();
+    assert!(machine.aio.is_complete(first.wait_ref()));
+    assert_eq!(
+        machine.read_file("/f").unwrap(),
+        [[1; 512], [2; 512]].concat()
+    );
+}
+
 #[test]
 fn tasks_await_io_without_a_thread_that_waits() {
     within_limit(|| {
@@ -173,7 +216,11 @@ fn tasks_await_io_without_a_thread_that_waits() {
             .worker_threads(2)
             .build()
             .unwrap();
-        let disk = SimDisk::new(SimConfig::new(4).with_faults(FaultPlan::mild()));
+        // One thread may have another's I/O in its hands, and get it back unfinished.
+        let often = When::PerMillion(500_000);
+        let rule = FaultRule::new(Fault::Short, OpKind::TRANSFERS, PathFilter::Any, often);
+        let faults = FaultPlan::none().with(rule);
+        let disk = SimDisk::new(SimConfig::new(4).with_faults(faults));
         let aio = core(&disk);
         let file = disk.open("/f".as_ref(), OpenOptions::CREATE_NEW).unwrap();
         let tasks: Vec<_> = (0..8u8)
@@ -181,10 +228,10 @@ fn tasks_await_io_without_a_thread_that_waits() {
                 let (aio, file) = (Arc::clone(&aio), Arc::clone(&file));
                 runtime.spawn(async move {
                     let mut io = aio.issuer(i32::from(number)).unwrap();
-                    for round in 0..50 {
+                    for round in 0..300 {
                         let mut buffer = AlignedBuf::zeroed(4096);
                         buffer.fill(number);
-                        let at = u64::from(number) * 65536 + round * 512;
+                        let at = u64::from(number) * 65536 + round % 64 * 512;
                         let started = io.write_raw(&file, buffer, at, 4096).unwrap();
                         assert_eq!(started.wait_async(&mut io).await.1.unwrap(), 4096);
                     }
