@@ -24,7 +24,7 @@ impl Drop for CloseOnDrop {
 impl Storage for SimDisk {
     fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Arc<File>> {
         let creates = options.create || options.create_new;
-        if !(options.read || options.write) || (creates || options.truncate) && !options.write {
+        if !options.write && (!options.read || creates || options.truncate) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let mut state = self.lock();
