@@ -290,6 +290,12 @@ impl Completions {
         }
     }
 
+    /// Whether a request is one of this AIO core, and so may be completed
+    /// here: for methods that serve several.
+    pub fn serves(&self, request: &IoRequest) -> bool {
+        request.table == Arc::as_ptr(&self.table).addr()
+    }
+
     /// # Panics
     /// If a request of another AIO core was brought here.
     fn check(&self, table: usize) {

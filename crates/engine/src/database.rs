@@ -79,7 +79,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Foundation {
     /// All changes of file metadata.
     pub storage: Arc<dyn Storage>,
-    /// What executes I/Os; chosen by the setting `io_method` if none is given.
+    /// What executes I/Os; chosen by the setting `io_method` if none is given. It serves several AIO
+    /// cores, one after the other: those of the start come before the database's own.
     pub method: Option<Arc<dyn Method>>,
 }
 
@@ -95,12 +96,12 @@ impl Default for Foundation {
 /// What is at `path`, and the settings to open it with. A directory that is not ours is told before
 /// what its configuration file says.
 fn look(
-    storage: &dyn Storage,
+    foundation: &Foundation,
     path: &Path,
     options: &OpenOptions,
 ) -> Result<(Found, ServerSettings), EngineError> {
-    let aio = bootstrap_aio()?;
-    let found = inspect(storage, path, &mut aio.issuer(0)?)?;
+    let aio = bootstrap_aio(foundation)?;
+    let found = inspect(foundation.storage.as_ref(), path, &mut aio.issuer(0)?)?;
     let settings = ServerSettings::load(path, &options.overrides)?;
     check_memory(&settings, usable_memory_bytes())?;
     Ok((found, settings))
@@ -136,8 +137,7 @@ impl Database {
     /// What can be told beforehand: the path is neither vacant nor a data directory, a setting is
     /// bad, or the buffer pool would not fit into the memory.
     pub fn look(path: &Path, options: &OpenOptions) -> Result<ServerSettings, EngineError> {
-        let storage = Foundation::default().storage;
-        Ok(look(storage.as_ref(), path, options)?.1)
+        Ok(look(&Foundation::default(), path, options)?.1)
     }
 
     /// Opens the data directory `path` on a foundation of choice.
@@ -149,7 +149,7 @@ impl Database {
         path: &Path,
         options: &OpenOptions,
     ) -> Result<Arc<Database>, EngineError> {
-        let (found, _) = look(foundation.storage.as_ref(), path, options)?;
+        let (found, _) = look(&foundation, path, options)?;
         if found == Found::Vacant {
             if !options.initialise {
                 return Err(DataDirectoryError::NotADataDirectory {
@@ -158,7 +158,7 @@ impl Database {
                 }
                 .into());
             }
-            initialise_on(&foundation.storage, path)?;
+            initialise_on(&foundation, path)?;
         }
         Self::start(path, options, foundation)
     }
