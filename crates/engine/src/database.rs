@@ -522,10 +522,20 @@ fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {
         method,
         max_issuers: (connections.saturating_mul(each)).saturating_add(SPARE_ISSUERS),
         io_max_concurrency: u32::try_from(settings.integer("io_max_concurrency")).unwrap_or(64),
+        io_combine_limit_bytes: bytes_of_blocks(
+            settings
+                .integer("io_combine_limit")
+                .min(settings.integer("io_max_combine_limit")),
+        ),
+        io_max_combine_limit_bytes: bytes_of_blocks(settings.integer("io_max_combine_limit")),
         io_min_workers: workers.min(defaults.io_min_workers),
         io_max_workers: workers.max(defaults.io_min_workers),
         ..defaults
     })
+}
+
+fn bytes_of_blocks(blocks: i64) -> u32 {
+    u32::try_from(blocks).map_or(u32::MAX, |blocks| blocks.saturating_mul(BLCKSZ as u32))
 }
 
 fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
@@ -540,7 +550,7 @@ fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
             "off" => HugePages::Off,
             _ => HugePages::Try,
         },
-        io_combine_limit_bytes: u32::try_from(combine_blocks).unwrap_or(16) * BLCKSZ as u32,
+        io_combine_limit_bytes: bytes_of_blocks(combine_blocks),
         effective_io_concurrency: concurrency("effective_io_concurrency"),
         maintenance_io_concurrency: concurrency("maintenance_io_concurrency"),
         data_checksums: control.data_checksum_version != 0,
