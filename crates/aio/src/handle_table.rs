@@ -32,7 +32,7 @@ use crate::state::State;
 use crate::stats::Counters;
 use crate::sync::lock;
 use crate::transfer::Verdict;
-use crate::wait::WaitRef;
+use crate::wait::{WaitRef, Waiters};
 
 /// What others may see of an issuer.
 #[repr(align(128))]
@@ -42,6 +42,8 @@ pub(crate) struct Issuer {
     /// Grows when one of the issuer's I/Os is complete: tells the issuer that
     /// a look at its handles is worth while.
     pub(crate) completed: AtomicU64,
+    /// The issuer's thread, while it waits for whichever I/O is complete first.
+    pub(crate) waiters: Waiters,
     pending: Mutex<PendingList>,
     /// `io_combine_limit`
     pub(crate) combine_limit_bytes: AtomicU32,
@@ -78,6 +80,7 @@ impl HandleTable {
             owner_id: AtomicI32::new(0),
             counters: Counters::default(),
             completed: AtomicU64::new(0),
+            waiters: Waiters::default(),
             pending: Mutex::default(),
             combine_limit_bytes: AtomicU32::new(0),
             ended: AtomicBool::new(false),
@@ -332,6 +335,7 @@ impl HandleTable {
         );
         slot.waiters.wake_all();
         issuer.completed.fetch_add(1, SeqCst);
+        issuer.waiters.wake_all();
         if issuer.ended.load(SeqCst) {
             self.reclaim_orphan(wait_ref, issuer_index);
         }

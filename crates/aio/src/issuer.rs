@@ -241,6 +241,29 @@ impl IoContext {
         }
     }
 
+    /// Submits what is pending and waits until one of this issuer's I/Os is
+    /// complete that was in flight at the last look, whichever is first (or
+    /// later, under methods that can wait for a particular one only). Returns
+    /// at once if none is in flight.
+    pub fn wait_any(&mut self) {
+        self.flush();
+        if let Some(&slot) = self.in_flight.front() {
+            let issuer = self.completions.table().issuer(self.index);
+            let seen = self.seen_completed;
+            let ready = || issuer.completed.load(SeqCst) != seen;
+            // Register first, look second: see `Waiters`.
+            issuer.waiters.register_thread();
+            while !ready() {
+                let (generation, _) = self.completions.table().slot(slot).word.load();
+                let oldest = self.completions.in_flight(WaitRef { slot, generation });
+                self.aio.method().wait_until(&oldest, &ready);
+                issuer.waiters.register_thread();
+            }
+            issuer.waiters.forget_thread();
+        }
+        self.poll_local();
+    }
+
     /// [`Self::wait`] for async callers.
     pub async fn wait_async(&mut self, wait_ref: WaitRef) {
         self.flush();

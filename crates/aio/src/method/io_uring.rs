@@ -135,7 +135,11 @@ impl Method for IoUringMethod {
     }
 
     fn wait(&self, io: &InFlight<'_>) {
-        self.ring(io.issuer()).wait(io);
+        self.ring(io.issuer()).wait(io, &|| false);
+    }
+
+    fn wait_until(&self, io: &InFlight<'_>, ready: &dyn Fn() -> bool) {
+        self.ring(io.issuer()).wait(io, ready);
     }
 
     fn drive(&self, io: &InFlight<'_>) {
@@ -295,13 +299,13 @@ impl Ring {
         }
     }
 
-    /// Returns when the I/O is complete.
-    fn wait(&self, io: &InFlight<'_>) {
-        while !io.is_complete() {
+    /// Returns when the I/O is complete, or `ready` says true.
+    fn wait(&self, io: &InFlight<'_>, ready: &dyn Fn() -> bool) {
+        while !io.is_complete() && !ready() {
             if self.take_turn(io) {
                 self.use_turn(io);
             } else {
-                io.park_until(|| self.is_called());
+                io.park_until(|| self.is_called() || ready());
                 self.unregister();
             }
         }
@@ -430,7 +434,7 @@ impl Ring {
         loop {
             if let Some(wait_ref) = completer.awaited.pop_front() {
                 drop(completer);
-                self.wait(&completions.in_flight(wait_ref));
+                self.wait(&completions.in_flight(wait_ref), &|| false);
                 completer = lock(&self.completer);
             } else if completer.stopping {
                 return;

@@ -41,6 +41,14 @@ pub trait Method: Send + Sync {
     /// another thread that could be blocked outside the AIO core.
     fn wait(&self, io: &InFlight<'_>);
 
+    /// As [`Self::wait`], but `ready` is as good a reason to return: it tells
+    /// that another I/O is complete, and whoever makes it true unparks the
+    /// thread. Not returning before `io` is complete is allowed.
+    fn wait_until(&self, io: &InFlight<'_>, ready: &dyn Fn() -> bool) {
+        let _ = ready;
+        self.wait(io);
+    }
+
     /// `io` has to complete, and there is no thread to call [`Self::wait`]
     /// from: a task awaits it, or whoever started it has gone. A method whose
     /// I/Os complete only when a thread waits arranges for one; the call

@@ -50,4 +50,8 @@ impl Method for SyncMethod {
         // Another thread is executing it right now, inside a system call.
         io.park();
     }
+
+    fn wait_until(&self, io: &InFlight<'_>, ready: &dyn Fn() -> bool) {
+        io.park_until(ready);
+    }
 }

@@ -250,6 +250,10 @@ impl Method for WorkerMethod {
         io.park();
     }
 
+    fn wait_until(&self, io: &InFlight<'_>, ready: &dyn Fn() -> bool) {
+        io.park_until(ready);
+    }
+
     fn shutdown(&self) {
         let mut queue = lock(&self.pool.queue);
         queue.stopping = true;

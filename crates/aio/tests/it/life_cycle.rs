@@ -5,7 +5,9 @@ use std::thread;
 
 use trunkline_aio::{AioConfig, AioError, IoResult, IoReturn, SUBMIT_BATCH_LIMIT, State, WaitRef};
 
-use crate::support::{GateMethod, for_each_method, small, start_with, within_limit};
+use crate::support::{
+    GateMethod, for_each_method, pipe, shared_buf, small, start_read, start_with, within_limit,
+};
 
 #[test]
 fn a_handle_goes_through_its_life_and_comes_back_with_a_new_generation() {
@@ -353,5 +355,45 @@ fn after_a_shutdown_nothing_is_acquired() {
         assert!(aio.is_complete(reference));
         assert!(matches!(context.acquire(), Err(AioError::ShutDown)));
         assert!(matches!(aio.issuer(2), Err(AioError::ShutDown)));
+    });
+}
+
+#[test]
+fn who_waits_for_any_goes_on_with_the_first() {
+    for_each_method(&small(), |aio| {
+        let mut context = aio.issuer(1).unwrap();
+        context.wait_any();
+        for round in 0..200 {
+            let references: Vec<_> = (0..4)
+                .map(|_| context.acquire().unwrap().start_nop())
+                .collect();
+            let mut left = references.len();
+            while left > 0 {
+                context.wait_any();
+                let done = references
+                    .iter()
+                    .filter(|reference| aio.is_complete(**reference))
+                    .count();
+                assert!(references.len() - done < left, "round {round}");
+                left = references.len() - done;
+            }
+            assert_eq!(context.in_flight(), 0);
+        }
+    });
+    // The first is not the oldest.
+    let (reader, writer) = pipe();
+    for_each_method(&small(), |aio| {
+        if aio.method_name() == "sync" || aio.method_name() == "posix_aio" {
+            return;
+        }
+        let mut context = aio.issuer(1).unwrap();
+        let handle = context.acquire().unwrap();
+        let slow = start_read(handle, &reader, 0, &shared_buf(1), &[1]);
+        let quick = context.acquire().unwrap().start_nop();
+        context.wait_any();
+        assert!(aio.is_complete(quick) && !aio.is_complete(slow));
+        rustix::io::write(writer.descriptor().unwrap(), b"x").unwrap();
+        context.wait_any();
+        assert!(aio.is_complete(slow));
     });
 }
