@@ -16,6 +16,7 @@ use arrayvec::ArrayVec;
 
 use crate::handle::MAX_MEMORY_PIECES;
 use crate::handle_table::HandleTable;
+use crate::memory::IoMemory;
 use crate::request::{IoRequest, SUBMIT_BATCH_LIMIT};
 use crate::result::IoResult;
 use crate::slot::{Definition, Group};
@@ -103,7 +104,7 @@ impl HandleTable {
                 let skipped = skip.min(piece.len());
                 skip -= skipped;
                 if skipped < piece.len() {
-                    remaining.push(piece.skip(skipped));
+                    append(&mut remaining, piece.skip(skipped));
                 }
             }
         }
@@ -228,6 +229,17 @@ impl HandleTable {
     fn finish_part(&self, part: WaitRef, result: IoResult, completer: Option<u32>) {
         let definition = lock(&self.slot(part.slot).definition);
         self.finish_with(part, definition, result, completer);
+    }
+}
+
+/// Adds a piece, as one with the last where they are neighbours in memory as
+/// well: the kernel looks at each piece.
+fn append(memory: &mut Vec<IoMemory>, piece: IoMemory) {
+    match memory.last_mut() {
+        Some(last) if last.end() == piece.ptr() => {
+            *last = IoMemory::new(last.ptr(), last.len() + piece.len());
+        }
+        _ => memory.push(piece),
     }
 }
 

@@ -49,6 +49,11 @@ impl IoMemory {
         self.0.iov_len == 0
     }
 
+    /// Where the memory ends.
+    pub(crate) const fn end(&self) -> *mut u8 {
+        self.ptr().wrapping_add(self.len())
+    }
+
     /// What is left without the first `bytes` bytes.
     ///
     /// # Panics

@@ -30,6 +30,9 @@ pub struct OpenOptions {
     /// Bypass the page cache where the file system allows it. Whether it did
     /// is seen in [`File::direct`].
     pub direct: bool,
+    /// Each write is durable when it is complete, as if a sync of the data
+    /// followed it (`O_DSYNC`).
+    pub dsync: bool,
     /// A file that is created can be read by every user, as far as the umask
     /// allows; otherwise by its owner only.
     pub world_readable: bool,
@@ -44,6 +47,7 @@ impl OpenOptions {
         create_new: false,
         truncate: false,
         direct: false,
+        dsync: false,
         world_readable: false,
     };
     /// An existing file, for reading and writing.
@@ -64,6 +68,11 @@ impl OpenOptions {
         truncate: true,
         ..OpenOptions::READ
     };
+
+    /// The same, with writes that are durable when they are complete, or not.
+    pub const fn with_dsync(self, dsync: bool) -> Self {
+        OpenOptions { dsync, ..self }
+    }
 
     /// The same, with or without direct I/O.
     pub const fn with_direct(self, direct: bool) -> Self {
@@ -213,7 +222,8 @@ impl Storage for OsStorage {
         // The alignment is known only once the file is open, so open buffered
         // first and switch the descriptor over: no second look-up of the name,
         // and create_new and truncate act once.
-        let file = OsStorage::open_os(path, options, 0)?;
+        let flags = if options.dsync { libc::O_DSYNC } else { 0 };
+        let file = OsStorage::open_os(path, options, flags)?;
         let file_type = file.metadata()?.file_type();
         let mut direct = None;
         if options.direct {

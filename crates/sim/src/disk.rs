@@ -45,6 +45,8 @@ pub(crate) struct Opening {
     pub(crate) inode: Inode,
     pub(crate) read: bool,
     pub(crate) write: bool,
+    /// Writes are durable when they are complete.
+    pub(crate) dsync: bool,
 }
 
 /// An I/O in flight.

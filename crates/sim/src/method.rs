@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 
 use trunkline_aio::{Completions, InFlight, Method, Op, RequestBatch};
 
-use crate::disk::{Queued, SimDisk, State};
+use crate::disk::{Opening, Queued, SimDisk, State};
 use crate::faults::{Fault, OpKind};
 use crate::file_system::Errno;
 use crate::names::Inode;
@@ -247,6 +247,12 @@ impl State {
         let chance = &mut self.chance;
         self.files
             .write(inode, queued.submitted, offset, &bytes, sector, chance);
+        let opening = request.file().map(|file| self.opening(file));
+        if let Some(Ok(Opening { dsync: true, .. })) = opening {
+            // What was written to the file before becomes durable with it, which a disk may do.
+            let latest = self.files.sequence();
+            self.files.sync(inode, latest);
+        }
         self.files
             .write_back(inode, self.config.write_back_limit_bytes);
         Ok(bytes.len())

@@ -43,6 +43,7 @@ impl Storage for SimDisk {
                 inode,
                 read: options.read,
                 write: options.write,
+                dsync: options.dsync,
             }))
         })?;
         drop(state);

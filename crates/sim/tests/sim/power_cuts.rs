@@ -290,3 +290,15 @@ fn a_dead_disk_refuses_everything_and_old_files_do_not_reach_the_new_one() {
     drop((machine, file));
     assert_eq!(after.read_file("/f").unwrap(), b"before");
 }
+
+#[test]
+fn a_write_to_a_dsync_file_is_durable_when_it_is_complete() {
+    for_each_seed(SEEDS, |seed| {
+        let mut machine = Machine::new(SimConfig::new(seed));
+        machine.create("/f");
+        let file = machine.open("/f", OpenOptions::READ_WRITE.with_dsync(true));
+        machine.write(&file, 0, &[1; 4096]).unwrap();
+        machine.disk.power_cut();
+        assert!(machine.restarted().read_file("/f").unwrap() == [1; 4096]);
+    });
+}

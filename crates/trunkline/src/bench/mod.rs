@@ -10,12 +10,14 @@
 //! | [`scan`] | count(*), cold beside the raw device and hot beside the peer |
 //! | [`prewarm`] | pg_prewarm, cold beside the raw device |
 //! | [`copy`] | COPY FROM a binary file, beside the peer |
+//! | [`aio`] | the AIO core beside fio, and the cost of a handle |
 //! | [`checksum`] | the page checksum, in cache and in memory |
 //! | [`source`] | the file that is loaded |
 //! | [`embedded`], [`peer`] | the two that run statements |
 //! | [`raw`] | the fastest sequential read of a file that is to be had |
 //! | [`sample`] | times, processor time, medians |
 
+mod aio;
 mod checksum;
 mod copy;
 mod embedded;
@@ -48,6 +50,8 @@ enum What {
     Prewarm(Common),
     /// COPY FROM a binary file: rows/s and MB/s
     Copy(Common),
+    /// The AIO core beside fio: I/Os/s, MiB/s and processor time; a handle's life in ns
+    Aio(aio::Arguments),
     /// The page checksum on one core: GB/s beside a plain loop and the memory
     Checksum(checksum::Arguments),
 }
@@ -91,6 +95,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, ProgramError> {
             What::Scan(common) => scan::run(&common).await,
             What::Prewarm(common) => prewarm::run(&common).await,
             What::Copy(common) => copy::run(&common).await,
+            What::Aio(arguments) => aio::run(&arguments),
             What::Checksum(arguments) => checksum::run(&arguments),
         }
     })?;

@@ -108,6 +108,11 @@ fn first_of_reversed(values: &[f64]) -> f64 {
     values.last().copied().unwrap_or(f64::NAN)
 }
 
+/// The median of values in any order.
+pub fn median_of(values: impl IntoIterator<Item = f64>) -> f64 {
+    median(&sorted(values.into_iter()))
+}
+
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     match sorted.len() {
