@@ -24,6 +24,8 @@ pub struct Aio {
     completions: Completions,
     shut_down: AtomicBool,
     max_issuers: u32,
+    combine_limit_bytes: u32,
+    max_combine_limit_bytes: u32,
 }
 
 impl Aio {
@@ -56,6 +58,8 @@ impl Aio {
             completions,
             shut_down: AtomicBool::new(false),
             max_issuers: config.max_issuers,
+            combine_limit_bytes: config.io_combine_limit_bytes,
+            max_combine_limit_bytes: config.io_max_combine_limit_bytes,
         }))
     }
 
@@ -74,7 +78,14 @@ impl Aio {
             .ok_or(AioError::TooManyIssuers {
                 limit: self.max_issuers,
             })?;
-        Ok(IoContext::new(Arc::clone(self), index))
+        let mut context = IoContext::new(Arc::clone(self), index);
+        context.set_combine_limit(self.combine_limit_bytes);
+        Ok(context)
+    }
+
+    /// The most that [`IoContext::set_combine_limit`] takes, in bytes.
+    pub fn max_combine_limit_bytes(&self) -> u32 {
+        self.max_combine_limit_bytes
     }
 
     /// Registers the callbacks of a target's owner, once per owner, at start.

@@ -61,6 +61,11 @@ pub struct AioConfig {
     pub max_issuers: u32,
     /// Handles of each issuer, 1 to 1024.
     pub io_max_concurrency: u32,
+    /// Neighbouring I/Os are combined up to this many bytes, unless their
+    /// issuer has another limit; 0: never. At most `io_max_combine_limit_bytes`.
+    pub io_combine_limit_bytes: u32,
+    /// The most that an issuer may set its limit to; at most 1 MiB.
+    pub io_max_combine_limit_bytes: u32,
     /// Threads that method `worker` always keeps, 1 to 32.
     pub io_min_workers: u32,
     /// Threads that method `worker` grows to under load, at most 32.
@@ -78,6 +83,8 @@ impl Default for AioConfig {
             method: None,
             max_issuers: 128,
             io_max_concurrency: 64,
+            io_combine_limit_bytes: 128 << 10,
+            io_max_combine_limit_bytes: 1 << 20,
             io_min_workers: 2,
             io_max_workers: 8,
             io_worker_queue_size: 64,
@@ -107,6 +114,18 @@ impl AioConfig {
             self.io_max_concurrency.into(),
             1,
             1024,
+        )?;
+        range(
+            "io_max_combine_limit",
+            self.io_max_combine_limit_bytes.into(),
+            0,
+            1 << 20,
+        )?;
+        range(
+            "io_combine_limit",
+            self.io_combine_limit_bytes.into(),
+            0,
+            self.io_max_combine_limit_bytes.into(),
         )?;
         range("io_min_workers", self.io_min_workers.into(), 1, 32)?;
         range(

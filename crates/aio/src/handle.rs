@@ -130,7 +130,7 @@ impl<'c> IoHandle<'c> {
     /// # Panics
     /// If there are more than [`MAX_MEMORY_PIECES`] or [`MAX_IO_BYTES`].
     pub unsafe fn start_readv(self, file: &Arc<File>, offset: u64, memory: &[IoMemory]) -> WaitRef {
-        self.start(Op::Readv, Some(file), offset, memory)
+        self.start(Op::Readv, Some(file), offset, memory, 0)
     }
 
     /// Writes `memory` from `offset` on (ignored for a pipe). The write is
@@ -149,24 +149,34 @@ impl<'c> IoHandle<'c> {
         offset: u64,
         memory: &[IoMemory],
     ) -> WaitRef {
-        self.start(Op::Writev, Some(file), offset, memory)
+        self.start(Op::Writev, Some(file), offset, memory, 0)
     }
 
     /// Makes data and metadata durable: of every write that was complete when
     /// this is submitted.
     pub fn start_fsync(self, file: &Arc<File>) -> WaitRef {
-        self.start(Op::Fsync, Some(file), 0, &[])
+        self.start(Op::Fsync, Some(file), 0, &[], 0)
     }
 
     /// Makes data durable: of every write that was complete when this is
     /// submitted.
     pub fn start_fdatasync(self, file: &Arc<File>) -> WaitRef {
-        self.start(Op::Fdatasync, Some(file), 0, &[])
+        self.start(Op::Fdatasync, Some(file), 0, &[], 0)
+    }
+
+    /// Starts the write-back of a range of a file: a hint, after which nothing
+    /// is durable that was not before. Does nothing where the system has no
+    /// such call.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_IO_BYTES`].
+    pub fn start_flush_range(self, file: &Arc<File>, offset: u64, length_bytes: usize) -> WaitRef {
+        self.start(Op::FlushRange, Some(file), offset, &[], length_bytes)
     }
 
     /// Does nothing, through the method.
     pub fn start_nop(self) -> WaitRef {
-        self.start(Op::Nop, None, 0, &[])
+        self.start(Op::Nop, None, 0, &[], 0)
     }
 
     fn start(
@@ -175,11 +185,12 @@ impl<'c> IoHandle<'c> {
         file: Option<&Arc<File>>,
         offset: u64,
         memory: &[IoMemory],
+        bytes_without_memory: usize,
     ) -> WaitRef {
         let length_bytes = memory
             .iter()
             .map(IoMemory::len)
-            .fold(0, usize::saturating_add);
+            .fold(bytes_without_memory, usize::saturating_add);
         assert!(
             memory.len() <= MAX_MEMORY_PIECES,
             "{} pieces of memory in one I/O",

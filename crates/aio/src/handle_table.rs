@@ -11,16 +11,21 @@
 //! None is held across a call of the method.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
 };
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
+use arrayvec::ArrayVec;
+
 use crate::callback::CallbackTable;
+use crate::combine::{Extent, Groups};
+use crate::group::Parts;
 use crate::method::Method;
 use crate::request::{Completions, IoRequest, RequestBatch, SUBMIT_BATCH_LIMIT};
-use crate::slot::Slot;
+use crate::result::IoResult;
+use crate::slot::{Definition, Slot};
 use crate::state::State;
 use crate::stats::Counters;
 use crate::sync::lock;
@@ -36,15 +41,20 @@ pub(crate) struct Issuer {
     /// a look at its handles is worth while.
     pub(crate) completed: AtomicU64,
     pending: Mutex<PendingList>,
+    /// `io_combine_limit`
+    pub(crate) combine_limit_bytes: AtomicU32,
     /// The issuer has ended; completers take its handles back.
     ended: AtomicBool,
     /// After the end: handles in flight, plus one while the end is under way.
     outstanding: AtomicU32,
 }
 
-struct PendingList {
-    slots: [u32; SUBMIT_BATCH_LIMIT],
-    len: usize,
+type PendingList = ArrayVec<u32, SUBMIT_BATCH_LIMIT>;
+
+impl Issuer {
+    pub(crate) fn count_retry(&self) {
+        self.counters.retries.fetch_add(1, Relaxed);
+    }
 }
 
 /// The heart of the AIO core.
@@ -65,10 +75,8 @@ impl HandleTable {
             owner_id: AtomicI32::new(0),
             counters: Counters::default(),
             completed: AtomicU64::new(0),
-            pending: Mutex::new(PendingList {
-                slots: [0; SUBMIT_BATCH_LIMIT],
-                len: 0,
-            }),
+            pending: Mutex::default(),
+            combine_limit_bytes: AtomicU32::new(0),
             ended: AtomicBool::new(false),
             outstanding: AtomicU32::new(0),
         };
@@ -158,43 +166,50 @@ impl HandleTable {
     pub(crate) fn enqueue(&self, wait_ref: WaitRef) -> bool {
         let issuer = self.issuer(self.issuer_of(wait_ref.slot));
         let mut pending = lock(&issuer.pending);
-        let len = pending.len;
-        pending.slots[len] = wait_ref.slot;
-        pending.len += 1;
+        pending.push(wait_ref.slot);
         let slot = self.slot(wait_ref.slot);
         slot.word
             .transition(wait_ref.generation, State::Staged, State::Pending);
-        len + 1 == SUBMIT_BATCH_LIMIT
+        pending.is_full()
     }
 
     /// Submits an issuer's pending list. Any thread may: a waiter that finds
     /// its I/O pending submits it, so that nobody depends on the issuer.
     pub(crate) fn flush(&self, method: &dyn Method, completions: &Completions, issuer_index: u32) {
         let issuer = self.issuer(issuer_index);
-        let mut batch = RequestBatch::new();
-        let mut refs = [WaitRef::NONE; SUBMIT_BATCH_LIMIT];
+        let mut requests = ArrayVec::new();
+        let mut refs: ArrayVec<WaitRef, SUBMIT_BATCH_LIMIT> = ArrayVec::new();
         let mut pending = lock(&issuer.pending);
-        let count = pending.len;
-        if count == 0 {
+        if pending.is_empty() {
             return;
         }
-        for (index, &slot_index) in pending.slots[..count].iter().enumerate() {
-            let slot = self.slot(slot_index);
-            let definition = lock(&slot.definition);
-            let generation = slot.word.load().0;
-            let wait_ref = WaitRef {
-                slot: slot_index,
-                generation,
-            };
-            slot.word
-                .transition(generation, State::Pending, State::Submitted);
-            batch.push(IoRequest::new(self, wait_ref, &definition));
-            refs[index] = wait_ref;
+        refs.extend(pending.drain(..).map(|slot| WaitRef {
+            slot,
+            generation: self.slot(slot).word.load().0,
+        }));
+        let groups = self.groups(&refs, issuer.combine_limit_bytes.load(Relaxed));
+        for (position, &wait_ref) in refs.iter().enumerate() {
+            if groups.is_follower(position) {
+                continue;
+            }
+            if groups.next(position).is_some() {
+                let positions = std::iter::successors(Some(position), |at| groups.next(*at));
+                let parts: Parts = positions.map(|at| refs[at]).collect();
+                self.link(&parts);
+                for part in &parts {
+                    self.submit_pending(*part);
+                }
+            } else {
+                self.submit_pending(wait_ref);
+            }
+            let definition = lock(&self.slot(wait_ref.slot).definition);
+            requests.push(IoRequest::new(self, wait_ref, &definition));
         }
-        pending.len = 0;
         drop(pending);
-        issuer.counters.issued.fetch_add(count as u64, Relaxed);
+        let issued = requests.len() as u64;
+        issuer.counters.issued.fetch_add(issued, Relaxed);
         issuer.counters.submissions.fetch_add(1, Relaxed);
+        let mut batch = RequestBatch::new(requests);
         method.submit(&mut batch, completions);
         assert_eq!(
             batch.len(),
@@ -202,11 +217,31 @@ impl HandleTable {
             "method {} left requests behind",
             method.name()
         );
-        for &wait_ref in &refs[..count] {
+        for wait_ref in refs {
             if self.slot(wait_ref.slot).waiters.has_tasks() && !self.is_complete(wait_ref) {
                 method.drive(&completions.in_flight(wait_ref));
             }
         }
+    }
+
+    fn submit_pending(&self, wait_ref: WaitRef) {
+        self.slot(wait_ref.slot).word.transition(
+            wait_ref.generation,
+            State::Pending,
+            State::Submitted,
+        );
+    }
+
+    /// Which of the pending I/Os go to the method as one.
+    fn groups(&self, refs: &[WaitRef], limit_bytes: u32) -> Groups {
+        if refs.len() < 2 || limit_bytes == 0 {
+            return Groups::ALONE;
+        }
+        let extents: ArrayVec<Option<Extent>, SUBMIT_BATCH_LIMIT> = refs
+            .iter()
+            .map(|wait_ref| Extent::of(&lock(&self.slot(wait_ref.slot).definition)))
+            .collect();
+        Groups::of(&extents, limit_bytes)
     }
 
     /// The request of an I/O that was turned into a token.
@@ -239,18 +274,30 @@ impl HandleTable {
         let issuer = self.issuer(issuer_index);
         let mut definition = lock(&slot.definition);
         let alignment_bytes = definition.alignment_bytes();
-        let result = match definition.transfer.absorb(outcome, alignment_bytes) {
+        let result = match definition.absorb(outcome, alignment_bytes) {
             Verdict::Continue => {
-                if definition.transfer.transferred_bytes > 0 {
-                    definition.cut_remaining();
-                }
-                issuer.counters.retries.fetch_add(1, Relaxed);
+                issuer.count_retry();
                 slot.word
                     .transition(wait_ref.generation, State::CompletedIo, State::Submitted);
                 return Some(IoRequest::new(self, wait_ref, &definition));
             }
             Verdict::Finished(result) => result,
         };
+        self.finish_with(wait_ref, definition, result, completer);
+        None
+    }
+
+    /// Ends a handle in `CompletedIo` with its result.
+    pub(crate) fn finish_with(
+        &self,
+        wait_ref: WaitRef,
+        mut definition: MutexGuard<'_, Definition>,
+        result: IoResult,
+        completer: Option<u32>,
+    ) {
+        let slot = self.slot(wait_ref.slot);
+        let issuer_index = self.issuer_of(wait_ref.slot);
+        let issuer = self.issuer(issuer_index);
         let result = definition.complete(wait_ref, &self.callbacks, result);
         definition.result = Some(result);
         if let Some(report_to) = definition.report_to.take() {
@@ -280,7 +327,6 @@ impl HandleTable {
         if issuer.ended.load(SeqCst) {
             self.reclaim_orphan(wait_ref, issuer_index);
         }
-        None
     }
 
     /// Ends an issuer whose I/Os `in_flight` are submitted. The pool gets it

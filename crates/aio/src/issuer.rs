@@ -80,6 +80,17 @@ impl IoContext {
         self.completions.table()
     }
 
+    /// From now on neighbouring I/Os of this issuer are combined up to
+    /// `limit_bytes` (`io_combine_limit`), or the core's maximum if that is
+    /// less; 0: never.
+    pub fn set_combine_limit(&mut self, limit_bytes: u32) {
+        let limit_bytes = limit_bytes.min(self.aio.max_combine_limit_bytes());
+        self.table()
+            .issuer(self.index)
+            .combine_limit_bytes
+            .store(limit_bytes, Relaxed);
+    }
+
     /// A handle to start an I/O with. When all are busy, the oldest I/O of
     /// this issuer is completed first.
     ///

@@ -65,9 +65,11 @@
 mod aio;
 mod callback;
 mod clock;
+mod combine;
 mod config;
 mod error;
 mod file;
+mod group;
 mod handle;
 mod handle_table;
 mod issuer;

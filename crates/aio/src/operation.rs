@@ -1,6 +1,6 @@
 //! What an I/O does and what it does it to.
 
-/// The operations. `flush_range` joins them with the writers that need it.
+/// The operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Nothing; completes through the method like any other.
@@ -13,6 +13,9 @@ pub enum Op {
     Fsync,
     /// Makes a file's data durable.
     Fdatasync,
+    /// Starts the write-back of a range of a file, without making it durable:
+    /// a hint that spreads the work of a later sync.
+    FlushRange,
 }
 
 impl Op {
@@ -24,6 +27,7 @@ impl Op {
             Op::Writev => "writev",
             Op::Fsync => "fsync",
             Op::Fdatasync => "fdatasync",
+            Op::FlushRange => "flush_range",
         }
     }
 }

@@ -13,16 +13,18 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use crate::file::File;
 use crate::handle_table::HandleTable;
 use crate::memory::IoMemory;
 use crate::operation::Op;
-use crate::slot::Definition;
+use crate::slot::{Definition, Group};
 use crate::state::State;
 use crate::wait::WaitRef;
 
 /// Requests in one batch, at most: the length of an issuer's pending list.
-pub const SUBMIT_BATCH_LIMIT: usize = 32;
+pub const SUBMIT_BATCH_LIMIT: usize = 128;
 
 /// One I/O (or the remainder of one) for a [`crate::Method`] to execute. Must
 /// end in [`Completions::complete`]; dropping it is a bug that panics, since
@@ -36,6 +38,8 @@ pub struct IoRequest {
     offset: u64,
     length_bytes: u32,
     memory_count: u32,
+    /// Other handles depend on this request.
+    has_parts: bool,
     memory: NonNull<IoMemory>,
     file: Option<NonNull<File>>,
 }
@@ -49,11 +53,12 @@ impl IoRequest {
     /// make (or has just made) the handle's state `Submitted`, in which nobody
     /// changes the definition.
     pub(crate) fn new(table: &HandleTable, wait_ref: WaitRef, definition: &Definition) -> Self {
-        let transfer = &definition.transfer;
-        let memory = if transfer.transferred_bytes == 0 {
-            &definition.memory
-        } else {
-            &definition.remaining
+        let (transfer, memory) = match &definition.group {
+            Group::Combined(transfer) => (transfer, &definition.remaining),
+            Group::Alone | Group::OneByOne if definition.transfer.transferred_bytes == 0 => {
+                (&definition.transfer, &definition.memory)
+            }
+            Group::Alone | Group::OneByOne => (&definition.transfer, &definition.remaining),
         };
         IoRequest {
             table: std::ptr::from_ref(table).addr(),
@@ -63,6 +68,7 @@ impl IoRequest {
             offset: definition.offset + u64::from(transfer.transferred_bytes),
             length_bytes: transfer.length_bytes - transfer.transferred_bytes,
             memory_count: memory.len() as u32,
+            has_parts: definition.group != Group::Alone,
             memory: NonNull::from(memory.as_slice()).cast(),
             file: definition.file.as_deref().map(NonNull::from),
         }
@@ -198,27 +204,20 @@ impl Drop for IoRequest {
     }
 }
 
-/// The requests of one submission, in the order in which they were defined.
-/// An iterator; a method takes all of them.
+/// The requests of one submission, in the order in which they were defined
+/// (a group of neighbours at the place of the first in the file). An iterator;
+/// a method takes all of them.
+#[derive(Default)]
 pub struct RequestBatch {
-    requests: [Option<IoRequest>; SUBMIT_BATCH_LIMIT],
-    next: usize,
-    end: usize,
+    /// The next one last.
+    requests: ArrayVec<IoRequest, SUBMIT_BATCH_LIMIT>,
 }
 
 impl RequestBatch {
-    pub(crate) fn new() -> Self {
-        RequestBatch {
-            requests: [const { None }; SUBMIT_BATCH_LIMIT],
-            next: 0,
-            end: 0,
-        }
-    }
-
-    pub(crate) fn push(&mut self, request: IoRequest) {
-        let old = self.requests[self.end].replace(request);
-        debug_assert!(old.is_none());
-        self.end += 1;
+    pub(crate) fn new(requests: ArrayVec<IoRequest, SUBMIT_BATCH_LIMIT>) -> Self {
+        let mut requests = requests;
+        requests.reverse();
+        RequestBatch { requests }
     }
 }
 
@@ -226,13 +225,11 @@ impl Iterator for RequestBatch {
     type Item = IoRequest;
 
     fn next(&mut self) -> Option<IoRequest> {
-        let request = self.requests.get_mut(self.next)?.take();
-        self.next += usize::from(request.is_some());
-        request
+        self.requests.pop()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.end - self.next;
+        let left = self.requests.len();
         (left, Some(left))
     }
 }
@@ -268,16 +265,24 @@ impl Completions {
     /// be in the hands of this thread, not of the kernel.
     pub fn reap(&self, request: IoRequest, outcome: i32) -> ReapedIo {
         let IoRequest {
-            table, wait_ref, ..
+            table,
+            wait_ref,
+            has_parts,
+            ..
         } = request;
         self.check(table);
         std::mem::forget(request);
-        let slot = self.table.slot(wait_ref.slot);
-        slot.word
-            .transition(wait_ref.generation, State::Submitted, State::CompletedIo);
+        if has_parts {
+            self.table.reap_parts(wait_ref);
+        } else {
+            let slot = self.table.slot(wait_ref.slot);
+            slot.word
+                .transition(wait_ref.generation, State::Submitted, State::CompletedIo);
+        }
         ReapedIo {
             table,
             wait_ref,
+            has_parts,
             outcome,
         }
     }
@@ -317,6 +322,7 @@ impl Completions {
 pub struct ReapedIo {
     table: usize,
     wait_ref: WaitRef,
+    has_parts: bool,
     outcome: i32,
 }
 
@@ -327,13 +333,17 @@ impl ReapedIo {
         let ReapedIo {
             table,
             wait_ref,
+            has_parts,
             outcome,
         } = self;
         completions.check(table);
         std::mem::forget(self);
-        completions
-            .table
-            .finish(wait_ref, outcome, completions.completer)
+        let (table, completer) = (&completions.table, completions.completer);
+        if has_parts {
+            table.finish_group(wait_ref, outcome, completer)
+        } else {
+            table.finish(wait_ref, outcome, completer)
+        }
     }
 }
 
@@ -359,6 +369,12 @@ impl<'a> InFlight<'a> {
     /// Index of its issuer.
     pub fn issuer(&self) -> u32 {
         self.completions.table.issuer_of(self.wait_ref.slot)
+    }
+
+    /// The I/O whose request carries this one: another than itself if they
+    /// were combined.
+    pub fn carrier(&self) -> WaitRef {
+        self.completions.table.carrier_of(self.wait_ref)
     }
 
     /// Whether the shared callbacks have run (or the handle is reused already).

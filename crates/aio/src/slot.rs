@@ -35,6 +35,17 @@ impl Slot {
     }
 }
 
+/// How a handle takes part in a group of combined I/Os.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// It stands for itself, or another handle stands for it.
+    Alone,
+    /// It is the head of a group that goes to the method as one transfer.
+    Combined(Transfer),
+    /// It is the head of a group whose parts are attempted one by one.
+    OneByOne,
+}
+
 /// What a handle is to do. The lists keep their capacity from use to use, so
 /// that a handle allocates only while it is new.
 #[derive(Clone)]
@@ -43,8 +54,14 @@ pub(crate) struct Definition {
     pub(crate) offset: u64,
     pub(crate) transfer: Transfer,
     pub(crate) memory: Vec<IoMemory>,
-    /// What is left of `memory` after a short transfer.
+    /// What is left of `memory` after a short transfer; of the memory of all
+    /// parts, for the head of a combined group.
     pub(crate) remaining: Vec<IoMemory>,
+    pub(crate) group: Group,
+    /// The handle behind this one in its group.
+    pub(crate) next_part: Option<u32>,
+    /// The head of the group that this handle is a part of.
+    pub(crate) merged_with: Option<u32>,
     pub(crate) data: Vec<u32>,
     callbacks: [(CallbackId, u32); MAX_CALLBACKS],
     callback_count: usize,
@@ -65,6 +82,9 @@ impl Definition {
             transfer: Transfer::new(Op::Nop, 0),
             memory: Vec::new(),
             remaining: Vec::new(),
+            group: Group::Alone,
+            next_part: None,
+            merged_with: None,
             data: Vec::new(),
             callbacks: [(CallbackId(0), 0); MAX_CALLBACKS],
             callback_count: 0,
@@ -83,6 +103,9 @@ impl Definition {
         self.transfer = Transfer::new(Op::Nop, 0);
         self.memory.clear();
         self.remaining.clear();
+        self.group = Group::Alone;
+        self.next_part = None;
+        self.merged_with = None;
         self.data.clear();
         self.callback_count = 0;
         self.local = None;

@@ -155,7 +155,7 @@ impl HandleTable {
                     .is_some_and(|file| file.direct().is_none()),
                 ring: ring_of(issuer),
                 owner_id: self.issuer(issuer).owner_id.load(Relaxed),
-                merge_with: None,
+                merge_with: definition.merged_with,
                 offset: definition.offset,
                 length_bytes: definition.transfer.length_bytes,
                 result: definition.result,

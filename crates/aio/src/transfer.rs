@@ -8,7 +8,7 @@ use crate::result::{IoFailure, IoResult};
 pub(crate) const RETRY_LIMIT: u32 = 64;
 
 /// How far one I/O has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {
     pub(crate) op: Op,
     pub(crate) length_bytes: u32,
@@ -44,7 +44,9 @@ impl Transfer {
             return self.absorb_errno(-outcome);
         }
         match self.op {
-            Op::Nop | Op::Fsync | Op::Fdatasync => Verdict::Finished(IoResult::Ok { bytes: 0 }),
+            Op::Nop | Op::Fsync | Op::Fdatasync | Op::FlushRange => {
+                Verdict::Finished(IoResult::Ok { bytes: 0 })
+            }
             Op::Readv | Op::Writev => self.absorb_bytes(outcome.unsigned_abs(), alignment_bytes),
         }
     }

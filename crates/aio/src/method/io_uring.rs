@@ -216,6 +216,7 @@ impl Ring {
             opcode::Readv::CODE,
             opcode::Writev::CODE,
             opcode::Fsync::CODE,
+            opcode::SyncFileRange::CODE,
         ];
         let complete = uring.params().is_feature_nodrop()
             && uring.params().is_feature_submit_stable()
@@ -501,6 +502,10 @@ fn entry_for(request: &IoRequest) -> squeue::Entry {
             .build(),
         (Op::Writev, _) => opcode::Writev::new(fd, iovec, count).offset(offset).build(),
         (Op::Fsync, _) => opcode::Fsync::new(fd).build(),
+        (Op::FlushRange, _) => opcode::SyncFileRange::new(fd, request.length_bytes())
+            .offset(offset)
+            .flags(libc::SYNC_FILE_RANGE_WRITE)
+            .build(),
         (Op::Fdatasync, _) => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
     }
 }

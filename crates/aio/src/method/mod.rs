@@ -30,7 +30,8 @@ pub trait Method: Send + Sync {
     }
 
     /// Takes every request of the batch. Requests may be executed, and
-    /// complete, in any order.
+    /// complete, in any order. A request may stand for several I/Os that were
+    /// combined; [`InFlight::carrier`] tells which carries an I/O.
     fn submit(&self, batch: &mut RequestBatch, completions: &Completions);
 
     /// Blocks until progress was made on `io`, best until it is complete;

@@ -152,7 +152,7 @@ fn a_handle_leaked_by_an_issuer_that_ends_is_taken_back() {
 fn starting_does_not_submit_and_a_batch_is_one_submission() {
     for_each_method(
         &AioConfig {
-            io_max_concurrency: 64,
+            io_max_concurrency: SUBMIT_BATCH_LIMIT as u32,
             ..small()
         },
         |aio| {

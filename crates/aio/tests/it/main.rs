@@ -7,6 +7,7 @@ mod support;
 mod async_waits;
 mod callbacks;
 mod close_safety;
+mod combining;
 mod deadlock;
 mod fall_back;
 mod life_cycle;

@@ -308,7 +308,7 @@ impl MemoryMethod {
                 request.copy_out(0, &mut content[offset..offset + moved]);
                 moved as i32
             }
-            Op::Nop | Op::Fsync | Op::Fdatasync => 0,
+            Op::Nop | Op::Fsync | Op::Fdatasync | Op::FlushRange => 0,
         }
     }
 }

@@ -100,10 +100,11 @@ impl Method for Lazy {
     }
 
     fn wait(&self, io: &InFlight<'_>) {
+        let carrier = io.carrier();
         let mut held = self.held.lock().unwrap();
         let at = held
             .iter()
-            .position(|request| request.wait_ref() == io.wait_ref());
+            .position(|request| request.wait_ref() == carrier);
         let request = at.and_then(|at| held.remove(at));
         drop(held);
         let Some(mut request) = request else {
