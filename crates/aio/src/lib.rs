@@ -13,7 +13,7 @@
 //!                                                    the issuer's pending list
 //!       submit, list full, somebody waits                           │
 //!                                                                   ▼
-//!                    Method::submit(batch):  sync │ worker │ io_uring │ a simulator
+//!          Method::submit(batch):  sync │ worker │ posix_aio │ io_uring │ a simulator
 //!                                                                   │
 //!   whoever waits or works: Completions::complete ──short?──▶ the remainder, same method
 //!                                                                   │
@@ -67,6 +67,7 @@ mod callback;
 mod clock;
 mod combine;
 mod config;
+mod descriptor_pool;
 mod error;
 mod file;
 mod group;
@@ -101,6 +102,7 @@ pub use issuer::IoContext;
 pub use memory::{AlignedBuf, IoMemory};
 pub use method::Method;
 pub use method::io_uring::{IoUringMethod, RingConfig};
+pub use method::posix_aio::{PosixAioConfig, PosixAioMethod};
 pub use method::sync::SyncMethod;
 pub use method::worker::{WorkerConfig, WorkerMethod};
 pub use operation::{Op, TargetId, TargetTag};

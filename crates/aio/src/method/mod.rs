@@ -2,11 +2,14 @@
 //!
 //! - [`sync`]: the submitting thread makes the system call itself
 //! - [`worker`]: a pool of threads makes it
-//! - [`io_uring`]: the kernel does it, through a few shared rings
+//! - [`posix_aio`]: the C library or the kernel does it, through the calls of POSIX
+//! - `io_uring` (on Linux): the kernel does it, through a few shared rings
 //! - [`choose`]: which of them to use, and what to fall back to
 
 pub(crate) mod choose;
+#[cfg(target_os = "linux")]
 pub(crate) mod io_uring;
+pub(crate) mod posix_aio;
 pub(crate) mod sync;
 pub(crate) mod worker;
 

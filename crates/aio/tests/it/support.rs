@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use trunkline_aio::{
     Aio, AioConfig, AlignedBuf, Completions, File, InFlight, IoHandle, IoMemory, IoRequest,
-    IoUringMethod, Method, Op, RequestBatch, RingConfig, SyncMethod, SystemCalls, WaitRef,
-    WorkerConfig, WorkerMethod,
+    IoUringMethod, Method, Op, PosixAioConfig, PosixAioMethod, RequestBatch, RingConfig,
+    SyncMethod, SystemCalls, WaitRef, WorkerConfig, WorkerMethod,
 };
 
 /// Few handles, so that running out of them is part of every test.
@@ -52,6 +52,15 @@ pub fn for_each_method(config: &AioConfig, body: impl Fn(&Arc<Aio>)) {
     }
     let method = WorkerMethod::new(workers(2, 4, 8), Arc::new(SystemCalls)).unwrap();
     run("worker", start_with(config, Arc::new(method)), &body);
+    // With a descriptor for every request, and with none but the file's own.
+    for descriptors_per_file in [32, 1] {
+        let config_of_method = PosixAioConfig {
+            descriptors_per_file,
+            ..PosixAioConfig::default()
+        };
+        let method = PosixAioMethod::new(config_of_method, Arc::new(SystemCalls)).unwrap();
+        run("posix_aio", start_with(config, Arc::new(method)), &body);
+    }
     let method = SyncMethod::new(Arc::new(SystemCalls));
     run("sync", start_with(config, Arc::new(method)), &body);
 }
