@@ -74,10 +74,13 @@ impl Ear {
     }
 
     /// Blocks until one of these is no longer in progress, the bell rings, or
-    /// for no reason.
-    pub(super) fn suspend<'a>(&mut self, controls: impl Iterator<Item = &'a Control>) {
+    /// for no reason. `None` stands for what is not in progress already.
+    pub(super) fn suspend<'a>(&mut self, controls: impl Iterator<Item = Option<&'a Control>>) {
         self.blocks.clear();
-        self.blocks.extend(controls.map(Control::as_ptr));
+        for control in controls {
+            let Some(control) = control else { return };
+            self.blocks.push(control.as_ptr());
+        }
         let mut timeout = Some(LOOK_UP);
         if let Some(pipe) = &mut self.pipe
             && pipe.arm()

@@ -68,7 +68,7 @@ impl Shared {
         loop {
             let mut at = 0;
             while at < flights.len() {
-                if flights[at].in_progress().next().is_some() {
+                if flights[at].in_progress().is_some() {
                     at += 1;
                     continue;
                 }
@@ -96,7 +96,7 @@ impl Shared {
             }
             completer.sleep = Sleep::Suspended(ear.bell());
             drop(completer);
-            ear.suspend(flights.iter().flat_map(Flight::in_progress));
+            ear.suspend(flights.iter().map(Flight::in_progress));
             let sleep = std::mem::take(&mut lock(&self.completer).sleep);
             if matches!(sleep, Sleep::Awake) {
                 ear.hear_ring();

@@ -102,10 +102,10 @@ impl Flight {
         self.controls[..self.started].iter().for_each(Control::wait);
     }
 
-    /// Control blocks that are still in progress.
-    pub(super) fn in_progress(&self) -> impl Iterator<Item = &Control> {
-        let started = &self.controls[..self.started];
-        started.iter().filter(|control| control.status().is_none())
+    /// A control block that is still in progress; `None` when all are done.
+    pub(super) fn in_progress(&self) -> Option<&Control> {
+        let mut started = self.controls[..self.started].iter();
+        started.find(|control| control.status().is_none())
     }
 
     /// Takes the result of what is done: bytes moved up to the first shortfall,
