@@ -68,6 +68,7 @@ mod clock;
 mod combine;
 mod config;
 mod descriptor_pool;
+mod direct;
 mod error;
 mod file;
 mod group;
@@ -101,6 +102,7 @@ pub use handle::{IoHandle, MAX_IO_BYTES, MAX_MEMORY_PIECES};
 pub use issuer::IoContext;
 pub use memory::{AlignedBuf, IoMemory};
 pub use method::Method;
+#[cfg(target_os = "linux")]
 pub use method::io_uring::{IoUringMethod, RingConfig};
 pub use method::posix_aio::{PosixAioConfig, PosixAioMethod};
 pub use method::sync::SyncMethod;

@@ -2,6 +2,10 @@
 //! method runs over all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(target_os = "linux")]
+mod log;
+#[cfg(target_os = "linux")]
+mod process;
 mod support;
 
 mod async_waits;

@@ -11,9 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use trunkline_aio::{
-    Aio, AioConfig, AlignedBuf, Completions, File, InFlight, IoHandle, IoMemory, IoRequest,
-    IoUringMethod, Method, Op, PosixAioConfig, PosixAioMethod, RequestBatch, RingConfig,
-    SyncMethod, SystemCalls, WaitRef, WorkerConfig, WorkerMethod,
+    Aio, AioConfig, AlignedBuf, Completions, File, InFlight, IoHandle, IoMemory, IoRequest, Method,
+    Op, PosixAioConfig, PosixAioMethod, RequestBatch, SyncMethod, SystemCalls, WaitRef,
+    WorkerConfig, WorkerMethod,
 };
 
 /// Few handles, so that running out of them is part of every test.
@@ -40,16 +40,8 @@ pub fn workers(min: u32, max: u32, queue_size: u32) -> WorkerConfig {
 
 /// Runs the same body over every method. Where io_uring is forbidden, says so.
 pub fn for_each_method(config: &AioConfig, body: impl Fn(&Arc<Aio>)) {
-    for rings in [1, 4] {
-        let in_flight_limit = config.max_issuers * config.io_max_concurrency;
-        match IoUringMethod::new(RingConfig {
-            rings,
-            in_flight_limit,
-        }) {
-            Ok(method) => run("io_uring", start_with(config, Arc::new(method)), &body),
-            Err(error) => eprintln!("SKIPPED for io_uring, which does not work here: {error}"),
-        }
-    }
+    #[cfg(target_os = "linux")]
+    over_io_uring(config, &body);
     let method = WorkerMethod::new(workers(2, 4, 8), Arc::new(SystemCalls)).unwrap();
     run("worker", start_with(config, Arc::new(method)), &body);
     // With a descriptor for every request, and with none but the file's own.
@@ -63,6 +55,22 @@ pub fn for_each_method(config: &AioConfig, body: impl Fn(&Arc<Aio>)) {
     }
     let method = SyncMethod::new(Arc::new(SystemCalls));
     run("sync", start_with(config, Arc::new(method)), &body);
+}
+
+#[cfg(target_os = "linux")]
+fn over_io_uring(config: &AioConfig, body: &impl Fn(&Arc<Aio>)) {
+    use trunkline_aio::{IoUringMethod, RingConfig};
+
+    for rings in [1, 4] {
+        let in_flight_limit = config.max_issuers * config.io_max_concurrency;
+        match IoUringMethod::new(RingConfig {
+            rings,
+            in_flight_limit,
+        }) {
+            Ok(method) => run("io_uring", start_with(config, Arc::new(method)), body),
+            Err(error) => eprintln!("SKIPPED for io_uring, which does not work here: {error}"),
+        }
+    }
 }
 
 fn run(name: &str, aio: Arc<Aio>, body: &impl Fn(&Arc<Aio>)) {
