@@ -92,7 +92,7 @@ mod system_call;
 mod transfer;
 mod wait;
 
-pub use aio::Aio;
+pub use aio::{Aio, RegisteredMemory};
 pub use callback::{CallbackId, IoView, LocalCallback, MAX_CALLBACKS, SharedCallbacks};
 pub use clock::{Clock, SystemClock};
 pub use config::{AioConfig, MethodKind};

@@ -49,6 +49,11 @@ impl IoMemory {
         self.0.iov_len == 0
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) const fn iovec(&self) -> libc::iovec {
+        self.0
+    }
+
     /// What is left without the first `bytes` bytes.
     ///
     /// # Panics

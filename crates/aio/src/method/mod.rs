@@ -13,6 +13,7 @@ pub(crate) mod posix_aio;
 pub(crate) mod sync;
 pub(crate) mod worker;
 
+use crate::memory::IoMemory;
 use crate::request::{Completions, InFlight, RequestBatch};
 
 /// Executes I/Os. Implementable from outside: a simulator completes I/Os in
@@ -49,6 +50,17 @@ pub trait Method: Send + Sync {
     /// itself must not block.
     fn drive(&self, io: &InFlight<'_>) {
         let _ = io;
+    }
+
+    /// Many I/Os will name memory within `memory`: a method may make ready for
+    /// that. Whether it does changes their cost, not what they do.
+    fn register_memory(&self, memory: IoMemory) {
+        let _ = memory;
+    }
+
+    /// Undoes [`Self::register_memory`], before the memory goes.
+    fn forget_memory(&self, memory: IoMemory) {
+        let _ = memory;
     }
 
     /// The ring that carries an issuer's I/Os, for `pg_stat_aios`.

@@ -11,14 +11,14 @@ use crate::support::small;
 /// Runs the test `name` again in a child, which must succeed. `None` in the
 /// child, where `name` is to go on; else what the child has said.
 #[cfg(target_os = "linux")]
-fn in_a_child(name: &str) -> Option<String> {
+pub fn in_a_child(name: &str) -> Option<String> {
     const CHILD: &str = "TRUNKLINE_AIO_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
         return None;
     }
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture", "--test-threads=1"])
-        .arg(format!("fall_back::{name}"))
+        .arg(name)
         .env(CHILD, "1")
         .output()
         .unwrap();
@@ -52,7 +52,7 @@ fn start_logged(kind: MethodKind, config: AioConfig) -> (&'static str, String) {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_file_descriptors_for_rings_the_workers_take_over() {
-    if in_a_child("without_file_descriptors_for_rings_the_workers_take_over").is_some() {
+    if in_a_child("fall_back::without_file_descriptors_for_rings_the_workers_take_over").is_some() {
         return;
     }
     crate::process::limit(libc::RLIMIT_NOFILE, 64);
@@ -84,7 +84,7 @@ fn without_file_descriptors_for_rings_the_workers_take_over() {
 #[cfg(target_os = "linux")]
 #[test]
 fn where_seccomp_forbids_rings_the_workers_take_over() {
-    if in_a_child("where_seccomp_forbids_rings_the_workers_take_over").is_some() {
+    if in_a_child("fall_back::where_seccomp_forbids_rings_the_workers_take_over").is_some() {
         return;
     }
     crate::process::forbid(libc::SYS_io_uring_setup, libc::EPERM);
@@ -103,7 +103,8 @@ fn where_seccomp_forbids_rings_the_workers_take_over() {
 #[cfg(target_os = "linux")]
 #[test]
 fn where_seccomp_forbids_entering_rings_the_workers_take_over() {
-    if in_a_child("where_seccomp_forbids_entering_rings_the_workers_take_over").is_some() {
+    if in_a_child("fall_back::where_seccomp_forbids_entering_rings_the_workers_take_over").is_some()
+    {
         return;
     }
     crate::process::forbid(libc::SYS_io_uring_enter, libc::EPERM);
@@ -115,7 +116,7 @@ fn where_seccomp_forbids_entering_rings_the_workers_take_over() {
 #[cfg(target_os = "linux")]
 #[test]
 fn where_the_kernel_has_no_rings_the_workers_take_over() {
-    if in_a_child("where_the_kernel_has_no_rings_the_workers_take_over").is_some() {
+    if in_a_child("fall_back::where_the_kernel_has_no_rings_the_workers_take_over").is_some() {
         return;
     }
     crate::process::forbid(libc::SYS_io_uring_setup, libc::ENOSYS);
@@ -127,8 +128,10 @@ fn where_the_kernel_has_no_rings_the_workers_take_over() {
 #[cfg(target_os = "linux")]
 #[test]
 fn when_the_rings_exceed_the_limit_on_locked_memory_the_workers_take_over() {
-    if in_a_child("when_the_rings_exceed_the_limit_on_locked_memory_the_workers_take_over")
-        .is_some()
+    if in_a_child(
+        "fall_back::when_the_rings_exceed_the_limit_on_locked_memory_the_workers_take_over",
+    )
+    .is_some()
     {
         return;
     }
@@ -157,7 +160,7 @@ fn when_the_rings_exceed_the_limit_on_locked_memory_the_workers_take_over() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_threads_the_submitter_executes() {
-    if in_a_child("without_threads_the_submitter_executes").is_some() {
+    if in_a_child("fall_back::without_threads_the_submitter_executes").is_some() {
         return;
     }
     if !crate::process::become_nobody() {

@@ -16,6 +16,7 @@ mod deadlock;
 mod fall_back;
 mod life_cycle;
 mod raw_files;
+mod registered_memory;
 mod short_transfers;
 mod statistics;
 mod stress;
