@@ -145,9 +145,10 @@ impl Aio {
     /// What is returned must be dropped before the memory is unmapped: I/O into
     /// other memory that is mapped there later would go astray.
     pub fn register_memory(&self, memory: IoMemory) -> RegisteredMemory {
-        self.method.register_memory(memory);
+        let method = Arc::clone(&self.method);
+        let done = method.register_memory(memory);
         RegisteredMemory {
-            method: Arc::clone(&self.method),
+            method: done.then_some(method),
             memory,
         }
     }
@@ -222,13 +223,16 @@ impl Aio {
 /// Memory that an AIO core is ready for; see [`Aio::register_memory`].
 #[must_use = "dropping it undoes the registration"]
 pub struct RegisteredMemory {
-    method: Arc<dyn Method>,
+    /// `None` where there is nothing to undo.
+    method: Option<Arc<dyn Method>>,
     memory: IoMemory,
 }
 
 impl Drop for RegisteredMemory {
     fn drop(&mut self) {
-        self.method.forget_memory(self.memory);
+        if let Some(method) = &self.method {
+            method.forget_memory(self.memory);
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Instant;
 use io_uring::types::{Fd, Fixed};
 use io_uring::{IoUring, opcode, squeue};
 use trunkline_aio::{
-    Aio, AioConfig, AlignedBuf, IoUringMethod, OpenOptions as Options, OsStorage, RingConfig,
-    Storage,
+    Aio, AioConfig, AlignedBuf, IoMemory, IoUringMethod, OpenOptions as Options, OsStorage,
+    RingConfig, Storage,
 };
 
 const MIB: usize = 1 << 20;
@@ -47,6 +47,7 @@ pub fn main() {
     registered(&path, rounds);
     offloaded(&path, rounds);
     several_rings(&path, rounds);
+    registered_with_the_core(&path, rounds);
 }
 
 fn cpu_us() -> f64 {
@@ -318,7 +319,14 @@ fn several_rings(path: &str, rounds: usize) {
         let mut costs = vec![Vec::new(); counts.len()];
         for round in 0..rounds {
             for (costs, rings) in costs.iter_mut().zip(counts) {
-                costs.push(over_rings(path, threads, rings, round as u64));
+                let core = Core {
+                    threads,
+                    rings,
+                    depth: 16,
+                    pieces: 1,
+                    registered: false,
+                };
+                costs.push(over_core(path, core, round as u64));
             }
         }
         for (costs, rings) in costs.iter().zip(counts) {
@@ -333,11 +341,64 @@ fn several_rings(path: &str, rounds: usize) {
     }
 }
 
-fn over_rings(path: &str, threads: u32, rings: u32, round: u64) -> Cost {
-    const DEPTH: usize = 16;
-    let reads_each = 24_000 / threads as usize;
+/// Registered memory through the core.
+fn registered_with_the_core(path: &str, rounds: usize) {
+    for (name, depth, pieces) in [
+        ("8 KiB, depth 16", 16, 1),
+        ("8 KiB, depth 64", 64, 1),
+        ("128 KiB in 16 pieces, depth 16", 16, 16),
+    ] {
+        let mut costs = [Vec::new(), Vec::new()];
+        for round in 0..rounds {
+            for (costs, registered) in costs.iter_mut().zip([false, true]) {
+                let core = Core {
+                    threads: 1,
+                    rings: 4,
+                    depth,
+                    pieces,
+                    registered,
+                };
+                costs.push(over_core(path, core, round as u64));
+            }
+        }
+        for (costs, way) in costs.iter().zip(["plain", "registered"]) {
+            let cost = medians(costs);
+            println!(
+                "the core, random direct, {name}, {way}: {:.0} reads/s, {:.2} us CPU a read",
+                1e6 / cost.time,
+                cost.cpu
+            );
+        }
+    }
+    let mut pool = AlignedBuf::zeroed_group(1, 1 << 30);
+    let aio = Aio::start(AioConfig::default()).unwrap();
+    for state in ["untouched", "touched"] {
+        let time = Instant::now();
+        let registered = aio.register_memory(pool[0].memory());
+        println!(
+            "registering 1 GiB {state}: {:.0} ms",
+            time.elapsed().as_secs_f64() * 1e3
+        );
+        drop(registered);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Core {
+    threads: u32,
+    rings: u32,
+    depth: usize,
+    /// Of 8 KiB, a read.
+    pieces: usize,
+    registered: bool,
+}
+
+fn over_core(path: &str, core: Core, round: u64) -> Cost {
+    const PIECE: usize = 8192;
+    let read_bytes = PIECE * core.pieces;
+    let reads_each = 24_000 / core.threads as usize / core.pieces.min(8);
     let method = IoUringMethod::new(RingConfig {
-        rings,
+        rings: core.rings,
         in_flight_limit: 8 * 64,
     });
     let aio = Aio::start_with(
@@ -351,33 +412,47 @@ fn over_rings(path: &str, threads: u32, rings: u32, round: u64) -> Cost {
     let file = OsStorage::new()
         .open(path.as_ref(), Options::READ.with_direct(true))
         .unwrap();
-    let places = OsStorage::new().len(&file).unwrap() / 8192;
+    let places = OsStorage::new().len(&file).unwrap() / read_bytes as u64;
+    // One pool for all, as in the engine, each read's pieces apart from each
+    // other so that they stay pieces.
+    let slots = core.depth * core.threads as usize;
+    let pool_bytes = (slots * read_bytes * 2).max(2 * MIB);
+    let mut pool = AlignedBuf::zeroed_group(1, pool_bytes);
+    pool[0].fill(1);
+    let base = pool[0].memory();
+    let registered = core.registered.then(|| aio.register_memory(base));
     let (cpu, time) = (cpu_us(), Instant::now());
     std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let (aio, file) = (&aio, &file);
+        for thread in 0..core.threads {
+            let (aio, file, base) = (&aio, &file, &base);
             scope.spawn(move || {
                 let mut context = aio.issuer(thread as i32).unwrap();
                 context.set_combine_limit(0);
                 let mut state = (round * 64 + u64::from(thread)) | 1;
                 let mut in_flight = std::collections::VecDeque::new();
-                for _ in 0..reads_each {
-                    let buffer = if in_flight.len() == DEPTH {
-                        let read: trunkline_aio::RawIo = in_flight.pop_front().unwrap();
-                        read.wait(&mut context).0
-                    } else {
-                        AlignedBuf::zeroed(8192)
-                    };
-                    let offset = next_random(&mut state) % places * 8192;
-                    in_flight.push_back(context.read_raw(file, buffer, offset, 8192).unwrap());
+                for number in 0..reads_each {
+                    if in_flight.len() == core.depth {
+                        context.wait(in_flight.pop_front().unwrap());
+                    }
+                    let slot = thread as usize * core.depth + number % core.depth;
+                    let pieces: Vec<IoMemory> = (0..core.pieces)
+                        .map(|piece| {
+                            let at = (slot * core.pieces + piece) * 2 * PIECE;
+                            IoMemory::new(base.ptr().wrapping_add(at), PIECE)
+                        })
+                        .collect();
+                    let offset = next_random(&mut state) % places * read_bytes as u64;
+                    let handle = context.acquire().unwrap();
+                    // SAFETY: within the pool, which outlives the core's I/O;
+                    // the read before in this place is complete.
+                    in_flight.push_back(unsafe { handle.start_readv(file, offset, &pieces) });
                 }
-                for read in in_flight {
-                    read.wait(&mut context).1.unwrap();
-                }
+                context.wait_all();
             });
         }
     });
-    let reads = (reads_each * threads as usize) as f64;
+    drop(registered);
+    let reads = (reads_each * core.threads as usize) as f64;
     Cost {
         time: time.elapsed().as_secs_f64() * 1e6 / reads,
         cpu: (cpu_us() - cpu) / reads,

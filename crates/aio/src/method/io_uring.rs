@@ -172,11 +172,14 @@ impl Method for IoUringMethod {
         Some(issuer % self.rings.len() as u32)
     }
 
-    fn register_memory(&self, memory: IoMemory) {
+    fn register_memory(&self, memory: IoMemory) -> bool {
         let mut registered = lock(&self.registered);
         let Some(entries) = registered.free_entries(memory) else {
-            tracing::warn!(bytes = memory.len(), "no room to register memory for I/O");
-            return;
+            tracing::warn!(
+                bytes = memory.len(),
+                "memory for I/O is not registered: it is already, or there is too much"
+            );
+            return false;
         };
         let (mut cloned, mut source) = (0, None);
         for ring in &self.rings {
@@ -202,6 +205,7 @@ impl Method for IoUringMethod {
             );
             registered.add(memory, entries);
         }
+        source.is_some()
     }
 
     fn forget_memory(&self, memory: IoMemory) {

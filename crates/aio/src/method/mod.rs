@@ -53,12 +53,14 @@ pub trait Method: Send + Sync {
     }
 
     /// Many I/Os will name memory within `memory`: a method may make ready for
-    /// that. Whether it does changes their cost, not what they do.
-    fn register_memory(&self, memory: IoMemory) {
+    /// that. Whether it does changes their cost, not what they do. True if it
+    /// has, and is to forget the memory before it goes.
+    fn register_memory(&self, memory: IoMemory) -> bool {
         let _ = memory;
+        false
     }
 
-    /// Undoes [`Self::register_memory`], before the memory goes.
+    /// Undoes [`Self::register_memory`].
     fn forget_memory(&self, memory: IoMemory) {
         let _ = memory;
     }

@@ -111,6 +111,9 @@ mod rings {
         assert_eq!(known(), (4, 0));
         let of_second = aio.register_memory(second);
         assert_eq!(known(), (4, 4));
+        // What is known already is not registered again, nor forgotten twice.
+        drop(aio.register_memory(first));
+        assert_eq!(known(), (4, 4));
         drop(of_first);
         assert_eq!(known(), (0, 4));
         let again = aio.register_memory(first);

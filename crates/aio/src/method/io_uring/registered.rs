@@ -26,8 +26,14 @@ pub(super) struct Regions {
 }
 
 impl Regions {
-    /// Entries for a region; `None` when there are not enough in a row.
+    /// Entries for a region; `None` when there are not enough in a row, or part
+    /// of it has some.
     pub(super) fn free_entries(&self, memory: IoMemory) -> Option<Range<u16>> {
+        let (start, end) = (memory.ptr().addr(), memory.ptr().addr() + memory.len());
+        let overlaps = |region: &Region| region.start < end && start < region.start + region.bytes;
+        if self.regions.iter().any(overlaps) {
+            return None;
+        }
         let count = u16::try_from(memory.len().div_ceil(ENTRY_BYTES)).ok()?;
         let ends = self.regions.iter().map(|region| region.entries.end);
         let free = |first: u16| {
@@ -68,7 +74,7 @@ impl Regions {
     fn entry_of_piece(&self, piece: IoMemory) -> Option<u16> {
         self.regions.iter().find_map(|region| {
             let from = piece.ptr().addr().checked_sub(region.start)?;
-            let inside = piece.len() > 0 && from.checked_add(piece.len())? <= region.bytes;
+            let inside = !piece.is_empty() && from.checked_add(piece.len())? <= region.bytes;
             let (first, last) = (
                 from / ENTRY_BYTES,
                 (from + piece.len()).saturating_sub(1) / ENTRY_BYTES,
@@ -123,6 +129,9 @@ mod tests {
         assert_eq!(regions.entry_of(&[at(PAGE), at(0), at(5 * PAGE)]), Some(0));
         assert_eq!(regions.entry_of(&[at(0), at(ENTRY_BYTES)]), None);
         assert_eq!(regions.entry_of(&[at(0), memory(4096, PAGE)]), None);
+        // Nothing is registered twice.
+        assert_eq!(regions.free_entries(at(PAGE)), None);
+        assert!(regions.free_entries(memory(base - PAGE, PAGE)).is_some());
         assert_eq!(regions.remove(region), Some(0..3));
         assert_eq!(regions.entry_of(&[at(0)]), None);
         assert_eq!(regions.remove(region), None);
