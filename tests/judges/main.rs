@@ -12,6 +12,7 @@ mod disk_full;
 mod file_swap;
 mod pages;
 mod postgres;
+mod psql;
 mod rows;
 mod tpch;
 mod trunkline;

@@ -127,7 +127,7 @@ impl Judge {
     }
 
     /// One of PostgreSQL's programs, as a user that it agrees to run as.
-    fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(&self.home);
         if self.is_root {

@@ -7,10 +7,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use trunkline_engine::{Database, OpenOptions};
-use trunkline_server::{Server, ServerConfig};
+use trunkline_server::{Listener, Server, ServerConfig};
 use trunkline_sql::SqlDatabase;
 
 use crate::client::Client;
+use crate::postgres::Judge;
 
 /// A running server.
 pub struct Trunkline {
@@ -57,7 +58,7 @@ impl Trunkline {
                 port: 0,
                 ..ServerConfig::default()
             };
-            let server = Server::bind(config, factory).await.unwrap();
+            let server = Server::new(Listener::bind(config).await.unwrap(), factory);
             let port = server.addresses()[0].port();
             let served = tokio::spawn(server.run(async {
                 // Dropped or sent: stop.
@@ -83,6 +84,27 @@ impl Trunkline {
             .user("postgres")
             .dbname("postgres");
         Client::connect(&config)
+    }
+
+    /// Runs a client program of the judge's against the server: its exit code and all that it said.
+    pub fn client_program(
+        &self,
+        judge: &Judge,
+        program: &str,
+        arguments: &[&str],
+    ) -> (bool, String) {
+        let output = judge
+            .command(program)
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-U", "postgres"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
     }
 
     /// The main file of a table.

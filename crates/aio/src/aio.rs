@@ -50,6 +50,7 @@ impl Aio {
         let table = Arc::new(HandleTable::new(
             config.max_issuers,
             config.io_max_concurrency,
+            config.io_bounce_buffers,
         ));
         let completions = Completions::new(Arc::clone(&table), None);
         method.start(&completions);
@@ -82,6 +83,11 @@ impl Aio {
         let mut context = IoContext::new(Arc::clone(self), index);
         context.set_combine_limit(self.combine_limit_bytes);
         Ok(context)
+    }
+
+    /// The longest [`crate::BounceBuffer`], in bytes.
+    pub fn bounce_limit_bytes(&self) -> usize {
+        self.table.bounce.limit_bytes()
     }
 
     /// The most that [`IoContext::set_combine_limit`] takes, in bytes.

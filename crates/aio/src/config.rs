@@ -75,6 +75,9 @@ pub struct AioConfig {
     pub io_combine_limit_bytes: u32,
     /// The most that an issuer may set its limit to; at most 1 MiB.
     pub io_max_combine_limit_bytes: u32,
+    /// Pages of [`crate::BOUNCE_PAGE_BYTES`] for bounce buffers, mapped with
+    /// the first use.
+    pub io_bounce_buffers: u32,
     /// Threads that method `worker` always keeps, 1 to 32.
     pub io_min_workers: u32,
     /// Threads that method `worker` grows to under load, at most 32.
@@ -94,6 +97,7 @@ impl Default for AioConfig {
             io_max_concurrency: 64,
             io_combine_limit_bytes: 128 << 10,
             io_max_combine_limit_bytes: 1 << 20,
+            io_bounce_buffers: 1024,
             io_min_workers: 2,
             io_max_workers: 8,
             io_worker_queue_size: 64,
@@ -135,6 +139,12 @@ impl AioConfig {
             self.io_combine_limit_bytes.into(),
             0,
             self.io_max_combine_limit_bytes.into(),
+        )?;
+        range(
+            "io_bounce_buffers",
+            self.io_bounce_buffers.into(),
+            1,
+            1 << 20,
         )?;
         range("io_min_workers", self.io_min_workers.into(), 1, 32)?;
         range(

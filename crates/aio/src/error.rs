@@ -43,6 +43,13 @@ pub enum AioError {
         /// What fits, in bytes.
         limit_bytes: usize,
     },
+    /// Every bounce buffer is held by somebody who has not started an I/O on
+    /// it: waiting would be for ever.
+    #[error("all {limit} pages of AIO bounce buffers are in use, none of them by an I/O in flight")]
+    NoBounceBuffers {
+        /// Pages of the pool.
+        limit: usize,
+    },
     /// `io_method` has no such value.
     #[error("unknown io_method {name:?}")]
     UnknownMethod {

@@ -14,6 +14,7 @@
 
 use arrayvec::ArrayVec;
 
+use crate::handle::MAX_MEMORY_PIECES;
 use crate::handle_table::HandleTable;
 use crate::request::{IoRequest, SUBMIT_BATCH_LIMIT};
 use crate::result::IoResult;
@@ -94,6 +95,8 @@ impl HandleTable {
             std::mem::take(&mut head.remaining)
         };
         remaining.clear();
+        // All at once: a handle is the head of larger and larger groups.
+        remaining.reserve(MAX_MEMORY_PIECES);
         let mut skip = transferred_bytes as usize;
         for part in parts {
             for piece in &lock(&self.slot(part.slot).definition).memory {

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use crate::bounce::BounceBuffer;
 use crate::callback::{CallbackId, LocalCallback};
 use crate::file::File;
 use crate::issuer::IoContext;
@@ -150,6 +151,42 @@ impl<'c> IoHandle<'c> {
         memory: &[IoMemory],
     ) -> WaitRef {
         self.start(Op::Writev, Some(file), offset, memory, 0)
+    }
+
+    /// Reads from `offset` on into a bounce buffer that the I/O owns from now
+    /// on: for the sake of the reading, not of the bytes.
+    ///
+    /// # Panics
+    /// If the buffer is another core's.
+    pub fn start_read_discarding(
+        self,
+        file: &Arc<File>,
+        offset: u64,
+        buffer: BounceBuffer,
+    ) -> WaitRef {
+        self.start_bounced(Op::Readv, file, offset, buffer)
+    }
+
+    /// Writes a bounce buffer, which the I/O owns from now on, from `offset`
+    /// on: what it was copied from may change meanwhile.
+    ///
+    /// # Panics
+    /// If the buffer is another core's.
+    pub fn start_write_bounced(
+        self,
+        file: &Arc<File>,
+        offset: u64,
+        buffer: BounceBuffer,
+    ) -> WaitRef {
+        self.start_bounced(Op::Writev, file, offset, buffer)
+    }
+
+    fn start_bounced(self, op: Op, file: &Arc<File>, offset: u64, buffer: BounceBuffer) -> WaitRef {
+        let memory = [buffer.memory()];
+        let run = buffer.into_run(self.context.aio());
+        self.context.table().bounce.hand_to_io(run, self.wait_ref);
+        self.define(|definition| definition.bounce = Some(run));
+        self.start(op, Some(file), offset, &memory, 0)
     }
 
     /// Makes data and metadata durable: of every write that was complete when

@@ -6,7 +6,8 @@
 //! while shared callbacks run):
 //! 1. an issuer's pending list
 //! 2. a handle's definition
-//! 3. leaves: a handle's waiters, the pool of issuers, an `IoReturn`
+//! 3. leaves: a handle's waiters, the pool of issuers, an `IoReturn`, the
+//!    owners of bounce buffers
 //!
 //! None is held across a call of the method.
 
@@ -19,6 +20,7 @@ use std::thread;
 
 use arrayvec::ArrayVec;
 
+use crate::bounce::BouncePool;
 use crate::callback::CallbackTable;
 use crate::combine::{Extent, Groups};
 use crate::group::Parts;
@@ -64,13 +66,14 @@ pub(crate) struct HandleTable {
     handles_per_issuer: u32,
     free_issuers: Mutex<Vec<u32>>,
     pub(crate) callbacks: CallbackTable,
+    pub(crate) bounce: BouncePool,
     /// Completions by threads that act for no issuer.
     pub(crate) anonymous_completed: AtomicU64,
     registrations: AtomicU64,
 }
 
 impl HandleTable {
-    pub(crate) fn new(max_issuers: u32, handles_per_issuer: u32) -> Self {
+    pub(crate) fn new(max_issuers: u32, handles_per_issuer: u32, bounce_pages: u32) -> Self {
         let issuer = || Issuer {
             owner_id: AtomicI32::new(0),
             counters: Counters::default(),
@@ -88,6 +91,7 @@ impl HandleTable {
             handles_per_issuer,
             free_issuers: Mutex::new((0..max_issuers).rev().collect()),
             callbacks: CallbackTable::new(),
+            bounce: BouncePool::new(bounce_pages),
             anonymous_completed: AtomicU64::new(0),
             registrations: AtomicU64::new(0),
         }
@@ -177,12 +181,13 @@ impl HandleTable {
     /// its I/O pending submits it, so that nobody depends on the issuer.
     pub(crate) fn flush(&self, method: &dyn Method, completions: &Completions, issuer_index: u32) {
         let issuer = self.issuer(issuer_index);
-        let mut requests = ArrayVec::new();
-        let mut refs: ArrayVec<WaitRef, SUBMIT_BATCH_LIMIT> = ArrayVec::new();
         let mut pending = lock(&issuer.pending);
+        // First: a stream asks for each block that it gives out.
         if pending.is_empty() {
             return;
         }
+        let mut batch = RequestBatch::default();
+        let mut refs: ArrayVec<WaitRef, SUBMIT_BATCH_LIMIT> = ArrayVec::new();
         refs.extend(pending.drain(..).map(|slot| WaitRef {
             slot,
             generation: self.slot(slot).word.load().0,
@@ -203,13 +208,13 @@ impl HandleTable {
                 self.submit_pending(wait_ref);
             }
             let definition = lock(&self.slot(wait_ref.slot).definition);
-            requests.push(IoRequest::new(self, wait_ref, &definition));
+            batch.push(IoRequest::new(self, wait_ref, &definition));
         }
         drop(pending);
-        let issued = requests.len() as u64;
+        let issued = batch.len() as u64;
         issuer.counters.issued.fetch_add(issued, Relaxed);
         issuer.counters.submissions.fetch_add(1, Relaxed);
-        let mut batch = RequestBatch::new(requests);
+        batch.finish();
         method.submit(&mut batch, completions);
         assert_eq!(
             batch.len(),
@@ -306,6 +311,9 @@ impl HandleTable {
         // When a wait returns, the I/O holds on to nothing any more.
         let file = definition.file.take();
         let keep_alive = definition.keep_alive.take();
+        if let Some(run) = definition.bounce.take() {
+            self.bounce.release(run);
+        }
         drop(definition);
         drop(file);
         drop(keep_alive);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::Aio;
+use crate::bounce::BounceBuffer;
 use crate::callback::LocalCallback;
 use crate::error::AioError;
 use crate::file::File;
@@ -122,6 +123,28 @@ impl IoContext {
         self.hand_out()
     }
 
+    /// Aligned memory of `len` bytes for an I/O, out of the bounded pool. When
+    /// the pool is used up, the I/Os that have its buffers are completed first.
+    ///
+    /// # Errors
+    /// `len` is more than the whole pool, or all of it is held by callers who
+    /// have not started an I/O.
+    pub fn bounce_buffer(&mut self, len: usize) -> Result<BounceBuffer, AioError> {
+        loop {
+            match BounceBuffer::take(&self.aio, len)? {
+                Ok(buffer) => return Ok(buffer),
+                Err(in_flight) => {
+                    if self.aio.is_complete(in_flight) {
+                        // Whoever waited for it is about to give the buffer back.
+                        std::thread::yield_now();
+                    }
+                    self.wait_shared(in_flight);
+                    self.reclaim();
+                }
+            }
+        }
+    }
+
     fn prepare_acquire(&mut self) -> Result<(), AioError> {
         if self.aio.is_shut_down() {
             return Err(AioError::ShutDown);
@@ -197,8 +220,16 @@ impl IoContext {
     }
 
     /// Submits what is pending and waits for an I/O, anyone's; see
-    /// [`Aio::wait`].
+    /// [`Aio::wait`]. Submits also when the I/O is complete already: whoever
+    /// starts the next and waits for the oldest, over and over, would else let
+    /// the device run dry.
     pub fn wait(&mut self, wait_ref: WaitRef) {
+        self.flush();
+        // The handle was taken back before: whoever waits once for each block
+        // of a large read comes here all but once.
+        if self.table().status(wait_ref).is_none() {
+            return self.poll_local();
+        }
         self.wait_shared(wait_ref);
         self.reclaim();
         self.run_local();
@@ -206,7 +237,6 @@ impl IoContext {
 
     fn wait_shared(&self, wait_ref: WaitRef) {
         if !self.aio.is_complete(wait_ref) {
-            self.flush();
             self.aio.wait_by(wait_ref, &self.completions);
         }
     }
@@ -294,6 +324,7 @@ impl IoContext {
     /// callbacks are queued, not run: one that starts I/O again and again must
     /// not keep its issuer from getting a handle.
     fn complete_oldest(&mut self) {
+        self.flush();
         let oldest = self.oldest();
         self.wait_shared(oldest);
         self.reclaim();

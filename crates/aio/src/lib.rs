@@ -63,6 +63,7 @@
 //! the rules A0 to A17 are and where each is kept.
 
 mod aio;
+mod bounce;
 mod callback;
 mod clock;
 mod combine;
@@ -93,6 +94,7 @@ mod transfer;
 mod wait;
 
 pub use aio::{Aio, RegisteredMemory};
+pub use bounce::{BOUNCE_PAGE_BYTES, BounceBuffer};
 pub use callback::{CallbackId, IoView, LocalCallback, MAX_CALLBACKS, SharedCallbacks};
 pub use clock::{Clock, SystemClock};
 pub use config::{AioConfig, MethodKind};

@@ -74,6 +74,9 @@ impl RawCell {
     }
 }
 
+/// Bytes that [`IoContext::read_unaligned`] reads at a time.
+const UNALIGNED_READ_BYTES: usize = 128 << 10;
+
 /// Whether an I/O fits its buffer and its file.
 fn check(file: &File, buffer: &AlignedBuf, offset: u64, len: usize) -> Result<(), AioError> {
     let limit_bytes = buffer.len().min(MAX_IO_BYTES);
@@ -172,6 +175,48 @@ impl IoContext {
         len: usize,
     ) -> Result<RawIo, AioError> {
         RawCell::new().start(self, Op::Readv, file, buffer, offset, len)
+    }
+
+    /// Reads from any `offset` on until `bytes` is full or the file ends,
+    /// whatever a direct file demands of offset, length and memory; the number
+    /// of bytes read. Blocks.
+    ///
+    /// # Errors
+    /// As the system reports, and those of [`IoContext::bounce_buffer`].
+    pub fn read_unaligned(
+        &mut self,
+        file: &Arc<File>,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> io::Result<usize> {
+        let unit = file
+            .direct()
+            .map_or(1, |alignment| u64::from(alignment.offset_bytes));
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let lead = (at % unit) as usize;
+            let wanted = (lead + bytes.len() - done)
+                .min(UNALIGNED_READ_BYTES.min(self.aio().bounce_limit_bytes()))
+                .next_multiple_of(unit as usize);
+            let buffer = self.bounce_buffer(wanted)?;
+            let memory = [buffer.memory()];
+            let cell = IoReturn::new();
+            let mut handle = self.acquire()?;
+            handle.report_to(&cell);
+            // SAFETY: the buffer is ours until the wait below has returned.
+            let wait_ref = unsafe { handle.start_readv(file, at - lead as u64, &memory) };
+            buffer.note_io(wait_ref);
+            self.wait(wait_ref);
+            let result = cell.get().map_or(Ok(0), IoResult::into_io_result)?;
+            let found = result.saturating_sub(lead).min(bytes.len() - done);
+            bytes[done..done + found].copy_from_slice(&buffer[lead..lead + found]);
+            done += found;
+            if result < wanted {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     /// Starts a write of the first `len` bytes of `buffer` at `offset`.

@@ -214,10 +214,13 @@ pub struct RequestBatch {
 }
 
 impl RequestBatch {
-    pub(crate) fn new(requests: ArrayVec<IoRequest, SUBMIT_BATCH_LIMIT>) -> Self {
-        let mut requests = requests;
-        requests.reverse();
-        RequestBatch { requests }
+    /// Adds requests in order; [`Self::finish`] comes after the last.
+    pub(crate) fn push(&mut self, request: IoRequest) {
+        self.requests.push(request);
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.requests.reverse();
     }
 }
 
@@ -285,6 +288,12 @@ impl Completions {
             has_parts,
             outcome,
         }
+    }
+
+    /// Whether a request is one of this AIO core, and so may be completed
+    /// here: for methods that serve several.
+    pub fn serves(&self, request: &IoRequest) -> bool {
+        request.table == Arc::as_ptr(&self.table).addr()
     }
 
     /// # Panics

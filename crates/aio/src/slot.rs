@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex};
 
+use crate::bounce::Run;
 use crate::callback::{
     AbortOnPanic, CallbackId, CallbackTable, IoView, LocalCallback, MAX_CALLBACKS,
 };
@@ -70,6 +71,8 @@ pub(crate) struct Definition {
     pub(crate) result: Option<IoResult>,
     /// Kept open while the I/O is in flight (A16).
     pub(crate) file: Option<Arc<File>>,
+    /// The bounce buffer that the I/O owns.
+    pub(crate) bounce: Option<Run>,
     /// Whatever else must live until the I/O is complete.
     pub(crate) keep_alive: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -92,6 +95,7 @@ impl Definition {
             report_to: None,
             result: None,
             file: None,
+            bounce: None,
             keep_alive: None,
         }
     }
@@ -112,6 +116,7 @@ impl Definition {
         self.report_to = None;
         self.result = None;
         self.file = None;
+        self.bounce = None;
         self.keep_alive = None;
     }
 

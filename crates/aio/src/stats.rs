@@ -114,7 +114,11 @@ impl HandleTable {
             // Copy first: `describe` is foreign code and runs without the lock.
             let (definition, (generation, state)) = {
                 let definition = lock(&slot.definition);
-                (definition.clone(), slot.word.load())
+                let mut copy = definition.clone();
+                // Nobody's memory lives longer for being looked at.
+                copy.keep_alive = None;
+                copy.report_to = None;
+                (copy, slot.word.load())
             };
             if state == State::Idle {
                 continue;

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 
+use arrayvec::ArrayVec;
+
 use crate::Aio;
 use crate::state::State;
 use crate::sync::lock;
@@ -31,6 +33,9 @@ impl WaitRef {
     };
 }
 
+/// Tasks that are woken between two looks at the list.
+const WAKE_BATCH: usize = 8;
+
 /// Who waits for a handle.
 ///
 /// No wake-up is lost: a waiter first registers here and then looks at the
@@ -42,10 +47,21 @@ pub(crate) struct Waiters {
     list: Mutex<WaiterList>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct WaiterList {
     threads: Vec<Thread>,
     tasks: Vec<(u64, Waker)>,
+}
+
+/// With room for the usual number: whether anybody comes to wait is a matter
+/// of time, and memory is not to be.
+impl Default for WaiterList {
+    fn default() -> Self {
+        WaiterList {
+            threads: Vec::with_capacity(2),
+            tasks: Vec::with_capacity(1),
+        }
+    }
 }
 
 impl Waiters {
@@ -107,11 +123,17 @@ impl Waiters {
         for thread in list.threads.drain(..) {
             thread.unpark();
         }
-        let tasks = std::mem::take(&mut list.tasks);
-        drop(list);
-        // Wakers run foreign code, which may drop a future of ours.
-        for (_, waker) in tasks {
-            waker.wake();
+        // A few at a time, so that the list keeps its capacity: wakers run
+        // foreign code, which may drop a future of ours, so not under the lock.
+        while !list.tasks.is_empty() {
+            let count = list.tasks.len().min(WAKE_BATCH);
+            let wakers: ArrayVec<Waker, WAKE_BATCH> =
+                list.tasks.drain(..count).map(|(_, waker)| waker).collect();
+            drop(list);
+            for waker in wakers {
+                waker.wake();
+            }
+            list = lock(&self.list);
         }
     }
 }

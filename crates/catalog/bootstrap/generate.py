@@ -74,8 +74,18 @@ FUNCTIONS = """
     pg_relation_filenode pg_size_pretty pg_database_size
     array_to_string format_type pg_get_expr pg_get_userbyid pg_get_indexdef pg_get_constraintdef
     pg_table_is_visible pg_type_is_visible pg_function_is_visible pg_encoding_to_char
-    obj_description col_description shobj_description quote_ident quote_literal
+    obj_description col_description shobj_description quote_ident quote_literal quote_nullable
+    array_length array_lower array_ndims array_upper array_to_string cardinality pg_sleep
+    pg_get_function_arguments pg_get_function_result pg_operator_is_visible pg_tablespace_location
+    pg_tablespace_size pg_relation_is_publishable pg_has_role has_database_privilege
 """.split()
+
+# Functions of extensions that are built in here, with the OIDs that they get: PostgreSQL leaves
+# 9000 and up to forks like this one (`transam.h`, "OIDs 8000-9999 are reserved for development").
+EXTENSION_FUNCTIONS = {
+    "pg_prewarm": ("pg_prewarm", 9000),
+    "pg_buffercache_evict_relation": ("pg_buffercache", 9001),
+}
 
 INCLUDED_TYPES = f"""
     select t.oid from pg_type t left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
@@ -232,6 +242,19 @@ def dump_rows(cursor):
                            f"where {condition} order by {order}"))
 
 
+def dump_extension_functions(cursor):
+    """Appends to rows/pg_proc.tsv."""
+    with open(os.path.join(HERE, "rows", "pg_proc.tsv"), "a", encoding="utf-8") as file:
+        for name, (extension, oid) in EXTENSION_FUNCTIONS.items():
+            cursor.execute(f"create extension if not exists {extension}")
+            items = select_list(cursor, "pg_proc")
+            for column, value in [("oid", oid), ("pronamespace", 11), ("prolang", 12),
+                                  ("probin", "null")]:
+                items = ", ".join(f"{value} as {column}" if item == column else item
+                                  for item in items.replace("prolang::oid", "prolang").split(", "))
+            file.write(copy(cursor, f"select {items} from pg_proc where proname = '{name}'"))
+
+
 def dump_create_table_fixture(cursor):
     """Lines: the case's table name, the catalog's name, the row in COPY's text format."""
     lines = []
@@ -296,6 +319,8 @@ def main():
         dump_rows(cursor)
         dump_create_table_fixture(cursor)
         dump_system_tables_fixture(cursor)
+        # Last, for what it creates takes oids.
+        dump_extension_functions(cursor)
     connection.rollback()
 
 

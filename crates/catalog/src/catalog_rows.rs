@@ -10,7 +10,7 @@ use trunkline_txn::{RegisteredSnapshot, Visibility};
 use trunkline_types::{Projection, TypeError, deform};
 
 use crate::error::CatalogError;
-use crate::field::CatalogField;
+use crate::field::{CatalogField, RowValues};
 use crate::rows::CatalogRow;
 use crate::system_table::{SystemTable, system_table};
 
@@ -74,6 +74,44 @@ impl<'a> CatalogReader<'a> {
             .into_iter()
             .map(|(_, row)| row)
             .collect())
+    }
+
+    /// All rows of a system table: the payloads of `columns`.
+    pub fn projected_rows(
+        &mut self,
+        table: &SystemTable,
+        columns: &[usize],
+    ) -> Result<Vec<RowValues>, CatalogError> {
+        let projection = Projection::new(&table.desc, columns);
+        let locator = table.initial_locator(self.database);
+        let blocks = self.pool.nblocks(RelFork::main(locator))?;
+        let mut scan = HeapScan::new(
+            self.pool,
+            locator,
+            ScanBlocks::new(blocks),
+            ReadStreamLimits::default(),
+        );
+        let mut visibility = Visibility::new(self.snapshot.manager(), &self.snapshot);
+        let mut rows = Vec::new();
+        while let Some(page) = scan.next_page(self.io)? {
+            let leaves_hints = page.visit_visible(&mut visibility, |_, tuple| {
+                let mut values = vec![None; columns.len()];
+                projection
+                    .deform(tuple.bytes(), &mut values)
+                    .map_err(TypeError::from)?;
+                rows.push(
+                    values
+                        .into_iter()
+                        .map(|value| value.map(<[u8]>::to_vec))
+                        .collect(),
+                );
+                Ok::<(), CatalogError>(())
+            })?;
+            if leaves_hints {
+                scan.leave_hints(&page, &mut visibility, self.io)?;
+            }
+        }
+        Ok(rows)
     }
 
     /// The rows that have all of `keys`, with their places.

@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::catalog_rows::{CatalogReader, Key};
 use crate::create_context::NewTableContext;
 use crate::error::CatalogError;
-use crate::field::Name;
+use crate::field::{Name, RowValues};
 use crate::oids;
 use crate::relation::RelationDesc;
 use crate::relation_cache::Namespaces;
@@ -207,6 +207,28 @@ impl<'a> CatalogView<'a> {
             .rows(&[Key::new("relnamespace", &namespace)])?;
         rows.sort_by(|a, b| a.relname.0.cmp(&b.relname.0));
         Ok(rows)
+    }
+
+    /// All rows of the system table `table`: payloads of `columns`, in their order.
+    ///
+    /// # Errors
+    /// As [`CatalogView::namespace_oid`]; [`CatalogError::Inconsistent`] if there is no such table
+    /// or no such column.
+    pub fn system_rows(
+        &mut self,
+        table: &str,
+        columns: &[&str],
+    ) -> Result<Vec<RowValues>, CatalogError> {
+        let missing = |what: &str| CatalogError::Inconsistent {
+            relation: Oid::INVALID,
+            reason: format!("there is no {what} in the system tables"),
+        };
+        let system = system_table_by_name(table).ok_or_else(|| missing(table))?;
+        let columns = columns
+            .iter()
+            .map(|column| system.desc.index_of(column).ok_or_else(|| missing(column)))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.reader().projected_rows(system, &columns)
     }
 
     /// The names of the relations of a namespace, in order.

@@ -63,6 +63,20 @@ impl BinaryDecoder {
         self.row_number
     }
 
+    pub fn awaiting_context(&self) -> Option<String> {
+        let (row_number, at) = match self.part {
+            Part::Signature | Part::Flags | Part::ExtensionLength | Part::Extension(_) => {
+                return None;
+            }
+            Part::FieldCount | Part::End => (self.row_number + 1, At::Line),
+            Part::FieldLength { column } | Part::FieldData { column, .. } => {
+                let name = &self.columns[column].name;
+                (self.row_number, At::Column(name))
+            }
+        };
+        Some(context(&self.relation, row_number, at))
+    }
+
     pub fn push<S: RowSink>(&mut self, chunk: &[u8], sink: &mut S) -> Result<(), CopyError> {
         let mut rest = chunk;
         loop {

@@ -58,6 +58,15 @@ impl CopyDecoder {
         }
     }
 
+    /// The CONTEXT of an error that comes while more input is awaited; none before a binary
+    /// header is complete.
+    pub fn awaiting_context(&self) -> Option<String> {
+        match &self.decoder {
+            Decoder::Lines(lines) => Some(lines.awaiting_context()),
+            Decoder::Binary(binary) => binary.awaiting_context(),
+        }
+    }
+
     /// The number of the line (or binary row) being read, from 1: what context lines show.
     pub fn line_number(&self) -> u64 {
         match &self.decoder {

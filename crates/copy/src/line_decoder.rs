@@ -53,6 +53,10 @@ impl LineDecoder {
         self.rows.line_number
     }
 
+    pub fn awaiting_context(&self) -> String {
+        self.rows.context(At::Line)
+    }
+
     pub fn push<S: RowSink>(&mut self, chunk: &[u8], sink: &mut S) -> Result<(), CopyError> {
         let mut rest = chunk;
         while !self.carry.is_empty() && !rest.is_empty() {

@@ -29,7 +29,7 @@ use crate::init::{bootstrap_aio, initialise_on};
 use crate::memory_limit::usable_memory_bytes;
 use crate::session::Session;
 use crate::sessions::Sessions;
-use crate::settings::{ServerSettings, SessionSettings, SettingValue};
+use crate::settings::{ServerSettings, SessionSettings, SettingError, SettingValue};
 
 /// Pages of pg_xact kept in memory.
 const PG_XACT_BUFFERS: usize = 64;
@@ -79,7 +79,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Foundation {
     /// All changes of file metadata.
     pub storage: Arc<dyn Storage>,
-    /// What executes I/Os; chosen by the setting `io_method` if none is given.
+    /// What executes I/Os; chosen by the setting `io_method` if none is given. It serves several AIO
+    /// cores, one after the other: those of the start come before the database's own.
     pub method: Option<Arc<dyn Method>>,
 }
 
@@ -92,6 +93,34 @@ impl Default for Foundation {
     }
 }
 
+/// What is at `path`, and the settings to open it with. A directory that is not ours is told before
+/// what its configuration file says.
+fn look(
+    foundation: &Foundation,
+    path: &Path,
+    options: &OpenOptions,
+) -> Result<(Found, ServerSettings), EngineError> {
+    let aio = bootstrap_aio(foundation)?;
+    let found = inspect(foundation.storage.as_ref(), path, &mut aio.issuer(0)?)?;
+    let settings = ServerSettings::load(path, &options.overrides)?;
+    check_memory(&settings, usable_memory_bytes())?;
+    Ok((found, settings))
+}
+
+/// Refuses a buffer pool that the memory cannot hold: the system would kill the process when the
+/// pool fills, long after the start.
+fn check_memory(settings: &ServerSettings, usable_bytes: u64) -> Result<(), SettingError> {
+    let blocks = u64::try_from(settings.integer("shared_buffers")).unwrap_or(0);
+    if blocks.saturating_mul(BLCKSZ as u64) <= usable_bytes {
+        return Ok(());
+    }
+    let megabytes = |bytes: u64| format!("{} MB", bytes >> 20);
+    Err(SettingError::BeyondMemory {
+        value: megabytes(blocks.saturating_mul(BLCKSZ as u64)),
+        usable: megabytes(usable_bytes),
+    })
+}
+
 impl Database {
     /// Opens the data directory `path`.
     ///
@@ -100,6 +129,15 @@ impl Database {
     /// settings cannot be used.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Database>, EngineError> {
         Database::open_on(Foundation::default(), path, options)
+    }
+
+    /// The settings that the data directory `path` would be opened with. Touches nothing.
+    ///
+    /// # Errors
+    /// What can be told beforehand: the path is neither vacant nor a data directory, a setting is
+    /// bad, or the buffer pool would not fit into the memory.
+    pub fn look(path: &Path, options: &OpenOptions) -> Result<ServerSettings, EngineError> {
+        Ok(look(&Foundation::default(), path, options)?.1)
     }
 
     /// Opens the data directory `path` on a foundation of choice.
@@ -111,11 +149,7 @@ impl Database {
         path: &Path,
         options: &OpenOptions,
     ) -> Result<Arc<Database>, EngineError> {
-        let found = {
-            let aio = bootstrap_aio()?;
-            let mut io = aio.issuer(0)?;
-            inspect(foundation.storage.as_ref(), path, &mut io)?
-        };
+        let (found, _) = look(&foundation, path, options)?;
         if found == Found::Vacant {
             if !options.initialise {
                 return Err(DataDirectoryError::NotADataDirectory {
@@ -124,9 +158,7 @@ impl Database {
                 }
                 .into());
             }
-            // Bad settings are told before anything is made.
-            ServerSettings::load(path, &options.overrides)?;
-            initialise_on(&foundation.storage, path)?;
+            initialise_on(&foundation, path)?;
         }
         Self::start(path, options, foundation)
     }
@@ -490,10 +522,20 @@ fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {
         method,
         max_issuers: (connections.saturating_mul(each)).saturating_add(SPARE_ISSUERS),
         io_max_concurrency: u32::try_from(settings.integer("io_max_concurrency")).unwrap_or(64),
+        io_combine_limit_bytes: bytes_of_blocks(
+            settings
+                .integer("io_combine_limit")
+                .min(settings.integer("io_max_combine_limit")),
+        ),
+        io_max_combine_limit_bytes: bytes_of_blocks(settings.integer("io_max_combine_limit")),
         io_min_workers: workers.min(defaults.io_min_workers),
         io_max_workers: workers.max(defaults.io_min_workers),
         ..defaults
     })
+}
+
+fn bytes_of_blocks(blocks: i64) -> u32 {
+    u32::try_from(blocks).map_or(u32::MAX, |blocks| blocks.saturating_mul(BLCKSZ as u32))
 }
 
 fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
@@ -508,7 +550,7 @@ fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
             "off" => HugePages::Off,
             _ => HugePages::Try,
         },
-        io_combine_limit_bytes: u32::try_from(combine_blocks).unwrap_or(16) * BLCKSZ as u32,
+        io_combine_limit_bytes: bytes_of_blocks(combine_blocks),
         effective_io_concurrency: concurrency("effective_io_concurrency"),
         maintenance_io_concurrency: concurrency("maintenance_io_concurrency"),
         data_checksums: control.data_checksum_version != 0,
@@ -550,4 +592,22 @@ pub(crate) fn unix_seconds() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_beyond_the_memory_is_refused() {
+        let mut settings = ServerSettings::default();
+        check_memory(&settings, 1 << 30).unwrap();
+        settings.set("shared_buffers", "1GB").unwrap();
+        check_memory(&settings, 1 << 30).unwrap();
+        let error = check_memory(&settings, (1 << 30) - 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parameter \"shared_buffers\" is 1024 MB, but this process may use only 1023 MB of memory"
+        );
+    }
 }

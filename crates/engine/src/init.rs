@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trunkline_aio::write_file_durably;
-use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind, OsStorage, Storage, SystemClock};
+use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind, Storage, SystemClock};
 use trunkline_buffer::{BufferPool, PoolConfig};
 use trunkline_catalog::oids::FIRST_NORMAL_OBJECT;
 use trunkline_pgformat::control_file::{ControlFile, NewCluster, system_identifier};
@@ -18,19 +18,24 @@ use crate::data_directory::{
     ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, complete_layout,
     create_layout, create_root, inspect, remove_layout,
 };
-use crate::database::unix_seconds;
+use crate::database::{Foundation, unix_seconds};
 use crate::error::EngineError;
 
 /// Memory for the system tables while they are written.
 const POOL_BYTES: u64 = 32 << 20;
 
-/// An AIO core for what happens before there are settings.
-pub(crate) fn bootstrap_aio() -> Result<Arc<Aio>, EngineError> {
-    Ok(Aio::start(AioConfig {
+/// An AIO core for what happens before there are settings: over the foundation's method, which
+/// alone may understand the storage's files.
+pub(crate) fn bootstrap_aio(foundation: &Foundation) -> Result<Arc<Aio>, EngineError> {
+    let config = AioConfig {
         method: Some(MethodKind::Sync),
         max_issuers: 8,
         ..AioConfig::default()
-    })?)
+    };
+    Ok(match &foundation.method {
+        Some(method) => Aio::start_with(config, Arc::clone(method))?,
+        None => Aio::start(config)?,
+    })
 }
 
 /// Makes a new cluster at `path`, which must be missing or empty. What a failure leaves of it is
@@ -39,16 +44,16 @@ pub(crate) fn bootstrap_aio() -> Result<Arc<Aio>, EngineError> {
 /// # Errors
 /// There is something at `path`, or a file cannot be made.
 pub fn initialise(path: &Path) -> Result<(), EngineError> {
-    let storage: Arc<dyn Storage> = Arc::new(OsStorage::new());
-    initialise_on(&storage, path)
+    initialise_on(&Foundation::default(), path)
 }
 
-pub(crate) fn initialise_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<(), EngineError> {
+pub(crate) fn initialise_on(foundation: &Foundation, path: &Path) -> Result<(), EngineError> {
+    let storage = &foundation.storage;
     let path = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
         path: path.to_owned(),
         source,
     })?;
-    let aio = bootstrap_aio()?;
+    let aio = bootstrap_aio(foundation)?;
     let mut io = aio.issuer(0)?;
     // Looked at before and after it is taken: nothing is made in what is not ours to use, and of two
     // that initialise at once one fails.

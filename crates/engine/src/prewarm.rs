@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use trunkline_aio::{AlignedBuf, IoContext, RawIo};
+use trunkline_aio::{IoContext, IoResult, IoReturn, WaitRef};
 use trunkline_buffer::{ReadStream, ReadStreamFlags, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, RELSEG_SIZE};
@@ -54,9 +54,6 @@ pub struct PrewarmRequest {
     /// The last block; the relation's last by default.
     pub last: Option<i64>,
 }
-
-/// Bytes in flight of reads that go past the pool, at most: they need buffers of their own.
-const READ_PAST_LIMIT_BYTES: usize = 16 << 20;
 
 /// Reads the blocks; their number.
 ///
@@ -155,7 +152,8 @@ fn prefetch_into_pool(
     }
 }
 
-/// Reads in raw I/Os of `io_combine_limit`, of which `maintenance_io_concurrency` are in flight.
+/// Reads `io_combine_limit` at a time into bounce buffers, and forgets what was read;
+/// `maintenance_io_concurrency` reads are in flight.
 fn read_past_pool(
     session: &Session,
     fork: RelFork,
@@ -170,28 +168,28 @@ fn read_past_pool(
     let concurrency = limits
         .io_concurrency
         .unwrap_or(config.maintenance_io_concurrency);
-    let end = last.saturating_add(1);
-    let read_blocks = combined.max(1);
-    let read_bytes = read_blocks as usize * BLCKSZ;
-    let useful = (end - first).div_ceil(read_blocks).min(concurrency) as usize;
-    let depth = useful.min(READ_PAST_LIMIT_BYTES / read_bytes).max(1);
+    let mut io = session.issuer()?;
+    let bounce_blocks = (io.aio().bounce_limit_bytes() / BLCKSZ) as u32;
+    let read_blocks = combined.clamp(1, bounce_blocks.max(1));
+    let useful = (last - first + 1).div_ceil(read_blocks);
     let mut reads = ReadsPastPool {
         session,
         fork,
         next: first,
-        end,
+        end: last.saturating_add(1),
         read_blocks,
-        in_flight: VecDeque::with_capacity(depth),
-        spare: AlignedBuf::zeroed_group(depth, read_bytes),
+        in_flight: VecDeque::new(),
+        spare: (0..useful.min(concurrency).max(1))
+            .map(|_| IoReturn::new())
+            .collect(),
     };
-    let mut io = session.issuer()?;
     let result = reads.run(&mut io);
     // After an error or a cancellation as well, nothing outlives the statement.
     io.wait_all();
     result
 }
 
-/// Raw reads of a fork's blocks, into buffers that are used over and over.
+/// Reads of a fork's blocks of which nobody wants the bytes.
 struct ReadsPastPool<'s> {
     session: &'s Session,
     fork: RelFork,
@@ -200,14 +198,15 @@ struct ReadsPastPool<'s> {
     /// Blocks of one read.
     read_blocks: u32,
     in_flight: VecDeque<ReadPastPool>,
-    /// Buffers of no read: as many reads more may be in flight.
-    spare: Vec<AlignedBuf>,
+    /// Cells of no read: as many reads more may be in flight.
+    spare: Vec<Arc<IoReturn>>,
 }
 
 struct ReadPastPool {
     first: BlockNumber,
     bytes: usize,
-    read: RawIo,
+    wait_ref: WaitRef,
+    cell: Arc<IoReturn>,
 }
 
 impl ReadsPastPool<'_> {
@@ -215,18 +214,16 @@ impl ReadsPastPool<'_> {
         loop {
             self.session.cancel().check()?;
             while self.next < self.end
-                && let Some(buffer) = self.spare.pop()
+                && let Some(cell) = self.spare.pop()
             {
-                self.start(io, buffer)?;
+                self.start(io, cell)?;
             }
-            // A wait for what is complete already submits nothing, and the device would run dry.
-            io.submit();
             let Some(oldest) = self.in_flight.pop_front() else {
                 return Ok(());
             };
             self.finish(io, oldest)?;
             let aio = Arc::clone(io.aio());
-            let done = |read: &ReadPastPool| aio.is_complete(read.read.wait_ref());
+            let done = |read: &ReadPastPool| aio.is_complete(read.wait_ref);
             while let Some(at) = self.in_flight.iter().position(done)
                 && let Some(read) = self.in_flight.remove(at)
             {
@@ -235,7 +232,7 @@ impl ReadsPastPool<'_> {
         }
     }
 
-    fn start(&mut self, io: &mut IoContext, buffer: AlignedBuf) -> Result<(), EngineError> {
+    fn start(&mut self, io: &mut IoContext, cell: Arc<IoReturn>) -> Result<(), EngineError> {
         let first = self.next;
         let blocks = self
             .read_blocks
@@ -244,23 +241,34 @@ impl ReadsPastPool<'_> {
         let smgr = self.session.database().smgr();
         let (file, offset) = smgr.locate(self.fork.rel, self.fork.fork, first)?;
         let bytes = blocks as usize * BLCKSZ;
-        let read = io.read_raw(&file, buffer, offset, bytes)?;
-        self.in_flight
-            .push_back(ReadPastPool { first, bytes, read });
+        let buffer = io.bounce_buffer(bytes)?;
+        let mut handle = io.acquire()?;
+        handle.report_to(&cell);
+        let wait_ref = handle.start_read_discarding(&file, offset, buffer);
+        self.in_flight.push_back(ReadPastPool {
+            first,
+            bytes,
+            wait_ref,
+            cell,
+        });
         self.next += blocks;
         Ok(())
     }
 
     fn finish(&mut self, io: &mut IoContext, read: ReadPastPool) -> Result<(), EngineError> {
-        let ReadPastPool { first, bytes, read } = read;
-        let (buffer, result) = read.wait(io);
+        io.wait(read.wait_ref);
+        let ReadPastPool {
+            first, bytes, cell, ..
+        } = read;
+        let result = cell.get().map(IoResult::into_io_result);
         let why = match result {
-            Ok(read_bytes) if read_bytes == bytes => {
-                self.spare.push(buffer);
+            Some(Ok(read_bytes)) if read_bytes == bytes => {
+                self.spare.push(cell);
                 return Ok(());
             }
-            Ok(read_bytes) => format!("read only {read_bytes} of {bytes} bytes"),
-            Err(error) => error.to_string(),
+            Some(Ok(read_bytes)) => format!("read only {read_bytes} of {bytes} bytes"),
+            Some(Err(error)) => error.to_string(),
+            None => unreachable!("a complete I/O has reported"),
         };
         let last = first + (bytes / BLCKSZ) as u32 - 1;
         let file = segment_path(self.fork.rel, self.fork.fork, first / RELSEG_SIZE);

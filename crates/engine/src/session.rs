@@ -19,7 +19,7 @@ use trunkline_aio::IoContext;
 use trunkline_buffer::{ReadStreamLimits, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_heap::SparePages;
-use trunkline_pgformat::{BlockNumber, ForkNumber, Oid, RelFileLocator};
+use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator};
 use trunkline_txn::{
     CancelToken, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot, StatementId,
     Transaction,
@@ -212,7 +212,10 @@ impl Session {
     /// # Errors
     /// All issuers are in use.
     pub fn issuer(&self) -> Result<IoContext, EngineError> {
-        Ok(self.database.aio().issuer(self.backend_pid())?)
+        let mut issuer = self.database.aio().issuer(self.backend_pid())?;
+        let combine_blocks = u32::try_from(self.settings.integer("io_combine_limit")).unwrap_or(0);
+        issuer.set_combine_limit(combine_blocks.saturating_mul(BLCKSZ as u32));
+        Ok(issuer)
     }
 
     /// Partitions that a scan of this session may have: one for itself, and one for each of
@@ -260,6 +263,7 @@ impl Session {
                 }
             }
             None => {
+                self.settings.begin_transaction();
                 let transaction = self.database.transactions().begin(self.backend_pid());
                 self.work = Some(Work {
                     transaction: Arc::new(transaction),
@@ -267,6 +271,28 @@ impl Session {
                     loads: HashMap::new(),
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// The running statement takes a snapshot. Afterwards its transaction cannot be made READ WRITE
+    /// again, nor DEFERRABLE.
+    pub fn note_query(&mut self) {
+        self.settings.note_query();
+    }
+
+    /// Refuses `command` in a transaction that is READ ONLY (`PreventCommandIfReadOnly` in
+    /// PostgreSQL's `tcop/utility.c`).
+    ///
+    /// # Errors
+    /// 25006.
+    pub fn refuse_if_read_only(&self, command: &str) -> Result<(), EngineError> {
+        if self.settings.switch("transaction_read_only") {
+            return Err(StatementError::new(
+                "25006",
+                format!("cannot execute {command} in a read-only transaction"),
+            )
+            .into());
         }
         Ok(())
     }

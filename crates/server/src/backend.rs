@@ -66,7 +66,7 @@ impl Wire {
             (b'D', notice.detail.as_deref()),
             (b'H', notice.hint.as_deref()),
             (b'P', None),
-            (b'W', None),
+            (b'W', notice.context.as_deref()),
         ])))
     }
 

@@ -28,7 +28,8 @@ use crate::wire::{Frame, FrameError, Wire};
 pub(crate) struct Connection<S: Session> {
     pub(crate) wire: Wire,
     pub(crate) portals: HashMap<String, Portal<S::Statement>>,
-    pub(crate) statements: HashMap<String, Arc<S::Statement>>,
+    /// The statement that was prepared without a name.
+    pub(crate) unnamed: Option<Arc<S::Statement>>,
     pub(crate) interrupt: Interrupt,
     _registration: Registration,
     pub(crate) session: S,
@@ -42,7 +43,7 @@ impl<S: Session> Connection<S> {
         Connection {
             wire,
             portals: HashMap::new(),
-            statements: HashMap::new(),
+            unnamed: None,
             interrupt: Interrupt::new(session.cancel_token()),
             _registration: registration,
             session,

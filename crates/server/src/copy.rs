@@ -58,6 +58,10 @@ impl<S: Session> Connection<S> {
                     return Ok(copy.finish().await?);
                 }
                 Some(Frame::Message { kind: b'f', body }) => {
+                    // What came before may be wrong itself, and tells how far the load got.
+                    if !chunk.is_empty() {
+                        copy.write(chunk.freeze()).await?;
+                    }
                     return Err(match decode(b'f', body) {
                         Ok(FrontendMessage::CopyFail { message }) => {
                             copy.fail_by_client(&message).await

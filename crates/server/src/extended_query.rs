@@ -2,6 +2,7 @@
 //! neighbours in PostgreSQL's `tcop/postgres.c`).
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::{Format, Outcome, Param};
@@ -30,7 +31,7 @@ impl<S: Session> Connection<S> {
             }
         };
         if name.is_empty() {
-            self.statements.remove("");
+            self.unnamed = None;
         }
         let start = range.start;
         let sql = query
@@ -47,16 +48,21 @@ impl<S: Session> Connection<S> {
                 }
                 other => other,
             })?;
-        match self.statements.entry(name) {
-            Entry::Vacant(entry) => {
-                entry.insert(statement);
-            }
-            Entry::Occupied(entry) => {
-                let message = format!("prepared statement \"{}\" already exists", entry.key());
-                return Err(SqlError::new("42P05", message).into());
-            }
+        if name.is_empty() {
+            self.unnamed = Some(statement);
+        } else {
+            self.session.name_statement(&name, statement)?;
         }
         self.wire.put_parse_complete()
+    }
+
+    fn statement(&self, name: &str) -> Result<Arc<S::Statement>, SqlError> {
+        let statement = if name.is_empty() {
+            self.unnamed.clone()
+        } else {
+            self.session.named_statement(name)
+        };
+        statement.ok_or_else(|| no_statement(name))
     }
 
     pub(crate) fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
@@ -67,11 +73,7 @@ impl<S: Session> Connection<S> {
             params,
             result_formats,
         } = bind;
-        let statement = self
-            .statements
-            .get(&name)
-            .cloned()
-            .ok_or_else(|| no_statement(&name))?;
+        let statement = self.statement(&name)?;
         let formats = resolve_formats(&param_formats, params.len(), || {
             protocol_violation(format!(
                 "bind message has {} parameter formats but {} parameters",
@@ -128,10 +130,7 @@ impl<S: Session> Connection<S> {
     pub(crate) fn describe(&mut self, target: Target, name: &str) -> Result<(), Failure> {
         match target {
             Target::Statement => {
-                let statement = self
-                    .statements
-                    .get(name)
-                    .ok_or_else(|| no_statement(name))?;
+                let statement = self.statement(name)?;
                 self.wire
                     .put_parameter_description(statement.param_types())?;
                 let fields = statement.fields();
@@ -155,7 +154,8 @@ impl<S: Session> Connection<S> {
     /// Closing what does not exist is no error.
     pub(crate) fn close(&mut self, target: Target, name: &str) -> Result<(), Failure> {
         match target {
-            Target::Statement => drop(self.statements.remove(name)),
+            Target::Statement if name.is_empty() => self.unnamed = None,
+            Target::Statement => self.session.forget_statement(name),
             Target::Portal => drop(self.portals.remove(name)),
         }
         self.wire.put_close_complete()

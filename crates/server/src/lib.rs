@@ -18,7 +18,7 @@
 //! pgwire's decoders do not tell apart. pgwire's connection loop is not used, as it collects
 //! results and does not reach a statement that is to be cancelled.
 //!
-//! Everybody who connects is trusted, so a [`Server`] refuses to listen beyond loopback.
+//! Everybody who connects is trusted, so a [`Listener`] refuses to listen beyond loopback.
 
 mod backend;
 mod connection;
@@ -37,5 +37,5 @@ mod startup_options;
 mod wire;
 
 pub use error::ServerError;
-pub use listener::{Server, ServerConfig};
+pub use listener::{Listener, Server, ServerConfig};
 pub use session::{Session, SessionFactory, StartupParameters, Statement};

@@ -47,6 +47,14 @@ impl Default for ServerConfig {
     }
 }
 
+/// The sockets of a server to be. Clients that connect wait until there is one.
+#[derive(Debug)]
+pub struct Listener {
+    sockets: Vec<TcpListener>,
+    max_connections: usize,
+    startup_timeout: Duration,
+}
+
 /// A server that listens.
 pub struct Server<F> {
     listeners: Vec<TcpListener>,
@@ -63,13 +71,12 @@ struct Shared<F> {
     is_stopping: watch::Sender<bool>,
 }
 
-impl<F: SessionFactory> Server<F> {
-    /// Listens on every address of the host. Clients that connect wait until
-    /// [`run`](Server::run).
+impl Listener {
+    /// Listens on every address of the host.
     ///
     /// # Errors
     /// An unknown host, one that is not loopback, or a port in use.
-    pub async fn bind(config: ServerConfig, factory: F) -> Result<Server<F>, ServerError> {
+    pub async fn bind(config: ServerConfig) -> Result<Listener, ServerError> {
         let ServerConfig {
             host,
             port,
@@ -86,16 +93,33 @@ impl<F: SessionFactory> Server<F> {
         if let Some(&address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
             return Err(ServerError::NotLoopback { address });
         }
-        let mut listeners = Vec::new();
+        let mut sockets = Vec::new();
         for address in addresses {
             match TcpListener::bind(address).await {
-                Ok(listener) => listeners.push(listener),
+                Ok(socket) => sockets.push(socket),
                 Err(source) => return Err(ServerError::Bind { address, source }),
             }
         }
-        if listeners.is_empty() {
+        if sockets.is_empty() {
             return Err(ServerError::NoAddress { host });
         }
+        Ok(Listener {
+            sockets,
+            max_connections,
+            startup_timeout,
+        })
+    }
+}
+
+impl<F: SessionFactory> Server<F> {
+    /// A server of sessions from `factory`. Clients that connect wait until
+    /// [`run`](Server::run).
+    pub fn new(listener: Listener, factory: F) -> Server<F> {
+        let Listener {
+            sockets,
+            max_connections,
+            startup_timeout,
+        } = listener;
         let shared = Shared {
             factory,
             registry: Arc::new(Registry::default()),
@@ -104,10 +128,10 @@ impl<F: SessionFactory> Server<F> {
             startup_timeout,
             is_stopping: watch::Sender::new(false),
         };
-        Ok(Server {
-            listeners,
+        Server {
+            listeners: sockets,
             shared: Arc::new(shared),
-        })
+        }
     }
 
     /// Where it listens.

@@ -98,6 +98,27 @@ pub trait Session: Send + 'static {
         param_types: &[Oid],
     ) -> impl Future<Output = Result<Arc<Self::Statement>, SqlError>> + Send;
 
+    /// The prepared statement called `name`: SQL's PREPARE and the protocol's Parse share their
+    /// names.
+    fn named_statement(&self, name: &str) -> Option<Arc<Self::Statement>>;
+
+    /// Gives a statement a name.
+    ///
+    /// # Errors
+    /// 42P05 if another one has it.
+    fn name_statement(
+        &mut self,
+        name: &str,
+        statement: Arc<Self::Statement>,
+    ) -> Result<(), SqlError>;
+
+    /// Forgets the prepared statement called `name`, if there is one.
+    fn forget_statement(&mut self, name: &str);
+
+    /// A query string of so many statements begins; it ends with [`sync`](Session::sync) or
+    /// [`abort`](Session::abort).
+    fn begin_query_string(&mut self, statements: usize);
+
     /// Starts a statement, with as many parameters as it has. What streams goes on while the
     /// caller reads or writes it.
     ///
@@ -203,6 +224,22 @@ impl Session for SqlSession {
 
     async fn prepare(&mut self, sql: &str, param_types: &[Oid]) -> Result<Arc<Prepared>, SqlError> {
         self.prepare(sql, param_types).await
+    }
+
+    fn named_statement(&self, name: &str) -> Option<Arc<Prepared>> {
+        self.named_statement(name)
+    }
+
+    fn name_statement(&mut self, name: &str, statement: Arc<Prepared>) -> Result<(), SqlError> {
+        SqlSession::name_statement(self, name, statement)
+    }
+
+    fn forget_statement(&mut self, name: &str) {
+        SqlSession::forget_statement(self, name);
+    }
+
+    fn begin_query_string(&mut self, statements: usize) {
+        self.begin_query_string(statements);
     }
 
     async fn execute(

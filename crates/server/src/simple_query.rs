@@ -12,13 +12,14 @@ use crate::session::{Session, Statement};
 impl<S: Session> Connection<S> {
     /// Runs the statements of `query` up to the first that fails, sending each result as it comes.
     pub(crate) async fn simple_query(&mut self, query: &str) -> Result<(), Failure> {
-        self.statements.remove("");
+        self.unnamed = None;
         self.portals.remove("");
         let statements = self.session.split(query)?;
         let Some(last) = statements.len().checked_sub(1) else {
             self.sync().await?;
             return self.wire.put_empty_query();
         };
+        self.session.begin_query_string(statements.len());
         for (index, range) in statements.into_iter().enumerate() {
             let start = range.start;
             let sql = query

@@ -19,14 +19,16 @@ const BATCH_ROWS: usize = 8192;
 /// Least memory for all queries together.
 const QUERY_MEMORY_MIN_BYTES: u64 = 64 << 20;
 
-/// Query contexts that are kept, one for each `work_mem` in use.
+/// Query contexts that are kept, one for each pair of `work_mem` and parallelism in use.
 const CONTEXTS_MAX: usize = 16;
 
 /// A database system as SQL sees it; shared by all sessions.
 pub struct SqlDatabase {
     database: Arc<Database>,
-    /// Runs DataFusion and timers. None only while this is dropped.
+    /// Runs DataFusion. None only while this is dropped.
     executor: Option<Runtime>,
+    /// Runs timeouts, on a thread that no query keeps busy. None only while this is dropped.
+    timers: Option<Runtime>,
     query_runtime: QueryRuntime,
     contexts: Mutex<Vec<(QuerySettings, QueryContext)>>,
     pub(crate) activities: Activities,
@@ -45,33 +47,22 @@ impl SqlDatabase {
     /// # Errors
     /// The executor's threads cannot be started, or the directory for spilled rows not be used.
     pub fn new(database: Arc<Database>) -> Result<Arc<SqlDatabase>, SqlError> {
-        let executor = Builder::new_multi_thread()
-            .worker_threads(partitions())
-            .thread_name("trunkline-query")
-            .enable_time()
-            .build()
-            .map_err(|error| {
-                SqlError::new(
-                    "53000",
-                    format!("could not start the query executor: {error}"),
-                )
-            })?;
+        let executor = start_runtime("trunkline-query", partitions())?;
+        let timers = start_runtime("trunkline-timer", 1)?;
         let settings = database.settings();
         let pool_bytes = settings.integer("shared_buffers").unsigned_abs() * BLCKSZ as u64;
         let rest_bytes = usable_memory_bytes().saturating_sub(pool_bytes);
         let memory_bytes = (rest_bytes / 2).max(QUERY_MEMORY_MIN_BYTES);
-        let spill_limit_bytes = match u64::try_from(settings.integer("temp_file_limit")) {
-            Ok(limit_kb) => limit_kb.saturating_mul(1024),
-            Err(_) => u64::MAX,
-        };
         let query_runtime = QueryRuntime::new(RuntimeLimits {
             memory_limit_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
             spill_directory: Some(database.data_dir().join("base/pgsql_tmp")),
-            spill_limit_bytes,
+            // Sessions with a temp_file_limit have room of their own.
+            spill_limit_bytes: u64::MAX,
         })?;
         Ok(Arc::new(SqlDatabase {
             database,
             executor: Some(executor),
+            timers: Some(timers),
             query_runtime,
             contexts: Mutex::default(),
             activities: Activities::default(),
@@ -110,14 +101,35 @@ impl SqlDatabase {
         self.executor().spawn(future)
     }
 
-    /// The context for queries that may use `work_mem_kb` an operator.
-    pub(crate) fn query_context(&self, work_mem_kb: i64) -> QueryContext {
+    /// Runs a future that only waits for its time and then does next to nothing.
+    pub(crate) fn spawn_timer<F>(&self, future: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match &self.timers {
+            Some(timers) => timers.spawn(future),
+            None => unreachable!("the timers live as long as what they belong to"),
+        }
+    }
+
+    /// What queries run with.
+    pub(crate) fn query_runtime(&self) -> &QueryRuntime {
+        &self.query_runtime
+    }
+
+    /// The settings of queries that may use `work_mem_kb` an operator, and run in so many
+    /// partitions.
+    pub(crate) fn query_settings(work_mem_kb: i64, target_partitions: usize) -> QuerySettings {
         let work_mem_kb = usize::try_from(work_mem_kb).unwrap_or(64);
-        let settings = QuerySettings {
-            target_partitions: partitions(),
+        QuerySettings {
+            target_partitions,
             batch_rows: BATCH_ROWS,
             work_mem_bytes: work_mem_kb.saturating_mul(1024),
-        };
+        }
+    }
+
+    /// The context for queries of sessions without a `temp_file_limit`.
+    pub(crate) fn query_context(&self, settings: QuerySettings) -> QueryContext {
         let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, context)) = contexts.iter().find(|(known, _)| *known == settings) {
             return context.clone();
@@ -131,11 +143,27 @@ impl SqlDatabase {
     }
 }
 
+fn start_runtime(thread_name: &str, threads: usize) -> Result<Runtime, SqlError> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(thread_name)
+        .enable_time()
+        .build()
+        .map_err(|error| {
+            SqlError::new(
+                "53000",
+                format!("could not start the query executor: {error}"),
+            )
+        })
+}
+
 impl Drop for SqlDatabase {
     fn drop(&mut self) {
         // This may be async code, where waiting for the executor's threads is not allowed.
-        if let Some(executor) = self.executor.take() {
-            executor.shutdown_background();
+        for runtime in [self.executor.take(), self.timers.take()] {
+            if let Some(runtime) = runtime {
+                runtime.shutdown_background();
+            }
         }
     }
 }

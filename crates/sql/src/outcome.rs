@@ -88,6 +88,8 @@ pub struct Notice {
     pub detail: Option<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// Where it happened: `COPY t`.
+    pub context: Option<String>,
 }
 
 impl Notice {
@@ -103,6 +105,7 @@ impl Notice {
             message: message.into(),
             detail: None,
             hint: None,
+            context: None,
         }
     }
 }

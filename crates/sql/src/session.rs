@@ -13,7 +13,7 @@ use trunkline_txn::CancelToken;
 use trunkline_types::Oid;
 
 pub use crate::backend::Prepared;
-use crate::backend::{Backend, Early, Finished};
+use crate::backend::{Backend, Early, Finished, NamedStatements};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, Outcome, Param, TransactionStatus};
@@ -58,6 +58,9 @@ pub struct SqlSession {
     cancel: CancelToken,
     /// The transaction's status when the backend was last at home.
     status: TransactionStatus,
+    named: NamedStatements,
+    /// The statements that come are several of one query string.
+    in_implicit_block: bool,
     /// The settings that clients are told of, as they were last told.
     reported: Vec<(String, String)>,
 }
@@ -90,7 +93,8 @@ impl SqlSession {
             .database()
             .session(&parameters.user, &parameters.options)?;
         let (backend_pid, cancel) = (session.backend_pid(), session.cancel().clone());
-        let backend = Box::new(Backend::new(Arc::clone(shared), session));
+        let named = NamedStatements::default();
+        let backend = Box::new(Backend::new(Arc::clone(shared), session, named.clone()));
         Ok(SqlSession {
             shared: Arc::clone(shared),
             reported: backend.reported_settings(),
@@ -98,6 +102,8 @@ impl SqlSession {
             backend_pid,
             cancel,
             status: TransactionStatus::Idle,
+            named,
+            in_implicit_block: false,
         })
     }
 
@@ -169,6 +175,32 @@ impl SqlSession {
             .await?
     }
 
+    /// The prepared statement called `name`, whether [`SqlSession::name_statement`] or SQL's
+    /// PREPARE named it.
+    pub fn named_statement(&self, name: &str) -> Option<Arc<Prepared>> {
+        self.named.get(name)
+    }
+
+    /// Gives a statement a name, for SQL's EXECUTE and DEALLOCATE too.
+    ///
+    /// # Errors
+    /// 42P05 if another one has it.
+    pub fn name_statement(&self, name: &str, prepared: Arc<Prepared>) -> Result<(), SqlError> {
+        self.named.insert(name, prepared)
+    }
+
+    /// Forgets the prepared statement called `name`, if there is one.
+    pub fn forget_statement(&self, name: &str) {
+        self.named.remove(name);
+    }
+
+    /// A query string of so many statements begins; it ends with [`SqlSession::sync`] or
+    /// [`SqlSession::abort`]. Several are an implicit transaction block, which a statement that
+    /// cannot be rolled back refuses to run in.
+    pub fn begin_query_string(&mut self, statements: usize) {
+        self.in_implicit_block = statements > 1;
+    }
+
     /// Starts a statement, with as many parameters as it has. What streams goes on while the
     /// caller reads or writes it; requests on the cancel token count until [`SqlSession::sync`],
     /// [`SqlSession::abort`] or the next statement.
@@ -181,11 +213,12 @@ impl SqlSession {
         params: Vec<Param>,
     ) -> Result<Outcome, SqlError> {
         let prepared = Arc::clone(prepared);
+        let in_implicit_block = self.in_implicit_block;
         let (sender, outcome) = oneshot::channel();
         let mut early = Early::new(sender);
         self.depart(move |backend| {
             let result = catch_unwind(AssertUnwindSafe(|| {
-                backend.execute(&prepared, params, &mut early)
+                backend.execute(&prepared, params, in_implicit_block, &mut early)
             }));
             let result = result.unwrap_or_else(|_| {
                 backend.abort();
@@ -209,6 +242,7 @@ impl SqlSession {
     /// # Errors
     /// It could not commit, and is rolled back.
     pub async fn sync(&mut self) -> Result<(), SqlError> {
+        self.in_implicit_block = false;
         self.come_home().await;
         if let Home::Here(backend) = &mut self.home
             && !backend.needs_commit()
@@ -223,6 +257,7 @@ impl SqlSession {
     /// A statement failed: the implicit transaction is rolled back, a transaction block waits for
     /// ROLLBACK. Harmless when nothing is open.
     pub async fn abort(&mut self) {
+        self.in_implicit_block = false;
         self.come_home().await;
         if let Home::Here(backend) = &mut self.home
             && !backend.is_in_transaction()
@@ -244,7 +279,9 @@ impl SqlSession {
     /// The first statement's that fails; what was open implicitly is rolled back.
     pub async fn run(&mut self, query: &str) -> Result<Vec<String>, SqlError> {
         let mut tags = Vec::new();
-        for range in self.split(query) {
+        let ranges = self.split(query);
+        self.begin_query_string(ranges.len());
+        for range in ranges {
             let prepared = self.prepare(&query[range], &[]).await?;
             let tag = match self.execute(&prepared, Vec::new()).await? {
                 Outcome::Command { tag } => tag,

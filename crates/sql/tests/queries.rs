@@ -13,11 +13,11 @@ use trunkline_sql::query::sqlparser::ast::{
     CreateTable, Insert, ObjectName, Statement, TableObject,
 };
 use trunkline_sql::query::{
-    Batch, BatchStream, ColumnBuilder, ExternalFunction, ExternalFunctions, InsertTarget,
-    ParameterValues, PgType, Planner, QueryContext, QueryError, QueryInputs, QueryRuntime,
-    QuerySettings, Relation, RelationColumn, RelationScan, RelationSource, RuntimeLimits,
-    ScanBatch, ScanRequest, SessionFunctions, Styles, TableResolver, parse_query, parse_statement,
-    resolve_type,
+    Batch, BatchStream, ColumnBuilder, ExternalFunction, ExternalFunctions, ExternalResult,
+    InsertTarget, ParameterValues, PgType, Planner, QueryContext, QueryError, QueryInputs,
+    QueryRuntime, QuerySettings, Relation, RelationColumn, RelationScan, RelationSource,
+    RuntimeLimits, ScanBatch, ScanRequest, SessionFunctions, Styles, TableResolver, parse_query,
+    parse_statement, resolve_type,
 };
 use trunkline_types::{ColumnType, Oid, format_type, oids, output_text};
 
@@ -49,6 +49,10 @@ impl TableResolver for Tables {
 
     fn schema_exists(&self, schema: &str) -> Result<bool, QueryError> {
         Ok(matches!(schema, "pg_catalog" | "public"))
+    }
+
+    fn system_rows(&self, _table: &str, _columns: &[&str]) -> Result<Vec<Row>, QueryError> {
+        Ok(Vec::new())
     }
 }
 
@@ -155,6 +159,10 @@ impl SessionFunctions for TestSession {
             )),
         }
     }
+
+    fn check_interrupts(&self) -> Result<(), QueryError> {
+        Ok(())
+    }
 }
 
 /// One function: `double(int8) -> int8`.
@@ -168,13 +176,13 @@ impl ExternalFunctions for TestFunctions {
 
     async fn call(
         &self,
-        name: &str,
+        function: &ExternalFunction,
         args: Vec<Option<Vec<u8>>>,
-    ) -> Result<Option<Vec<u8>>, QueryError> {
-        assert_eq!(name, "double");
+    ) -> Result<Vec<Option<Vec<u8>>>, QueryError> {
+        assert_eq!(function.name, "double");
         let payload = args[0].as_ref().unwrap();
         let value = i64::from_le_bytes(payload.as_slice().try_into().unwrap());
-        Ok(Some((value * 2).to_le_bytes().to_vec()))
+        Ok(vec![Some((value * 2).to_le_bytes().to_vec())])
     }
 }
 
@@ -196,7 +204,7 @@ fn planner_over(tables: Arc<Tables>, limits: RuntimeLimits, work_mem_bytes: usiz
             name: "double".to_owned(),
             args: vec![oids::INT8],
             required: 1,
-            returns: oids::INT8,
+            returns: ExternalResult::Value(oids::INT8),
             strict: true,
         }])),
         styles: Arc::new(Styles::default()),

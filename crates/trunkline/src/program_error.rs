@@ -68,18 +68,18 @@ impl From<SettingError> for ProgramError {
 
 impl From<ServerError> for ProgramError {
     fn from(error: ServerError) -> ProgramError {
-        let hint = match &error {
+        let advice = match &error {
             ServerError::Bind { address, source }
                 if source.kind() == std::io::ErrorKind::AddrInUse =>
             {
                 Some(format!(
-                    "Is another server running on port {}? Give another one with -p.",
+                    "is another server running on port {}? Give another one with -p",
                     address.port()
                 ))
             }
             _ => None,
         };
-        ProgramError::with(error.to_string(), None, hint)
+        ProgramError::with(error.to_string(), advice, None)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_engine::settings::ServerSettings;
 use trunkline_engine::{Database, OpenOptions};
-use trunkline_server::{Server, ServerConfig};
+use trunkline_server::{Listener, Server, ServerConfig};
 use trunkline_sql::SqlDatabase;
 
 use crate::logging::{HeldLog, Verbosity};
@@ -54,30 +54,28 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, ProgramError> {
             .host
             .map(|host| ("listen_addresses".to_owned(), host)),
     );
-    // Settings that cannot be read are told when the directory is opened.
-    let log_min_messages = ServerSettings::load(&arguments.data_dir, &overrides).map_or_else(
-        |_| String::new(),
-        |settings| settings.text("log_min_messages").to_owned(),
-    );
+    let options = OpenOptions {
+        overrides,
+        initialise: true,
+    };
+    let settings = Database::look(&arguments.data_dir, &options)?;
     let log = logging::start(Verbosity::Server {
-        log_min_messages: &log_min_messages,
+        log_min_messages: settings.text("log_min_messages"),
     })?;
     if rustix::process::geteuid().is_root() {
         tracing::warn!("running as root: a user of its own would limit what a fault can damage");
     }
     let runtime = runtime::start()?;
-    let options = OpenOptions {
-        overrides,
-        initialise: true,
-    };
     // Signals count from here on, so that none can make the stop unclean.
     let signals = {
         let _guard = runtime.enter();
         StopSignals::listen()
             .map_err(|error| ProgramError::new(format!("could not listen for signals: {error}")))?
     };
+    // A port in use is told before a directory is made or opened. Clients wait meanwhile.
+    let listener = runtime.block_on(Listener::bind(server_config(&settings)))?;
     let database = Database::open(&arguments.data_dir, &options)?;
-    let served = runtime.block_on(serve(&database, signals, &log));
+    let served = runtime.block_on(serve(&database, listener, signals, &log));
     let stopped = database.stop();
     // What still runs is only what told of the stop.
     runtime.shutdown_background();
@@ -87,23 +85,26 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, ProgramError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(
-    database: &Arc<Database>,
-    mut signals: StopSignals,
-    log: &HeldLog,
-) -> Result<(), ProgramError> {
-    let settings = database.settings();
-    let sql_database =
-        SqlDatabase::new(Arc::clone(database)).map_err(|error| ProgramError::new(error.message))?;
+fn server_config(settings: &ServerSettings) -> ServerConfig {
     let defaults = ServerConfig::default();
-    let config = ServerConfig {
+    ServerConfig {
         host: settings.text("listen_addresses").trim().to_owned(),
         port: u16::try_from(settings.integer("port")).unwrap_or(defaults.port),
         max_connections: usize::try_from(settings.integer("max_connections"))
             .unwrap_or(defaults.max_connections),
         startup_timeout: defaults.startup_timeout,
-    };
-    let server = Server::bind(config, sql_database).await?;
+    }
+}
+
+async fn serve(
+    database: &Arc<Database>,
+    listener: Listener,
+    mut signals: StopSignals,
+    log: &HeldLog,
+) -> Result<(), ProgramError> {
+    let sql_database =
+        SqlDatabase::new(Arc::clone(database)).map_err(|error| ProgramError::new(error.message))?;
+    let server = Server::new(listener, sql_database);
     let addresses: Vec<String> = server
         .addresses()
         .iter()

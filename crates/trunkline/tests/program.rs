@@ -239,6 +239,29 @@ async fn connections_work_beside_each_other() {
     assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_driver_prepares_sql_can_deallocate() {
+    let temp = TempDir::new().unwrap();
+    let server = Served::start(&temp.path().join("data"));
+    let client = server.connect().await;
+    // The driver names its statements s0, s1, ...
+    let statement = client.prepare("SELECT 1 AS one").await.unwrap();
+    assert_eq!(client.query(&statement, &[]).await.unwrap().len(), 1);
+    client.batch_execute("DEALLOCATE ALL").await.unwrap();
+    let error = client.query(&statement, &[]).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "26000");
+    let ending = "\" does not exist";
+    assert!(error.message().starts_with("prepared statement \"s"));
+    assert!(error.message().ends_with(ending), "{error}");
+    // The connection goes on, and prepares it anew.
+    let statement = client.prepare("SELECT 2").await.unwrap();
+    client.batch_execute("DISCARD ALL").await.unwrap();
+    assert!(client.query(&statement, &[]).await.is_err());
+    assert_eq!(column(&client, "SELECT 3").await, ["3"]);
+    assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
+}
+
 #[test]
 fn what_cannot_be_served_is_refused_in_one_line() {
     let temp = TempDir::new().unwrap();
@@ -275,6 +298,20 @@ fn what_cannot_be_served_is_refused_in_one_line() {
         &["-c", "fsync"],
         "trunkline: error: -c fsync requires a value\n",
     );
+    // More than any machine has.
+    let too_large = "shared_buffers=8000000MB";
+    for arguments in [
+        ["serve", "-D", path(&data_dir), "-c", too_large],
+        ["sql", "-D", path(&data_dir), "--set", too_large],
+    ] {
+        let output = program(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = text(&output.stderr);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let beginning = "trunkline: error: parameter \"shared_buffers\" is 8000000 MB, but this \
+                         process may use only ";
+        assert!(stderr.starts_with(beginning), "{stderr}");
+    }
     let output = program(&["serve", "-D", path(&data_dir), "-h", "0.0.0.0"])
         .output()
         .unwrap();
@@ -306,6 +343,27 @@ fn what_cannot_be_served_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_foreign_cluster_is_told_before_its_settings() {
+    let temp = TempDir::new().unwrap();
+    let data_dir = temp.path().join("data");
+    printed(program(&["init", "-D", path(&data_dir)]).output().unwrap());
+    // As PostgreSQL's initdb leaves it.
+    fs::remove_file(data_dir.join("trunkline.version")).unwrap();
+    let foreign_setting = "log_timezone = 'Etc/UTC'\n";
+    fs::write(data_dir.join("postgresql.conf"), foreign_setting).unwrap();
+    let expected = format!(
+        "trunkline: error: data directory \"{}\" was not initialised by trunkline; opening a \
+         cluster that PostgreSQL made is not supported\n",
+        data_dir.display()
+    );
+    refuses(&["serve", "-D", path(&data_dir)], &expected);
+    refuses(&["sql", "-D", path(&data_dir), "-c", "SELECT 1"], &expected);
+    let settings = fs::read_to_string(data_dir.join("postgresql.conf")).unwrap();
+    assert_eq!(settings, foreign_setting);
+    assert!(!data_dir.join("postmaster.pid").exists());
+}
+
+#[test]
 fn a_directory_and_a_port_are_used_once() {
     let temp = TempDir::new().unwrap();
     let data_dir = temp.path().join("data");
@@ -333,14 +391,13 @@ fn a_directory_and_a_port_are_used_once() {
             SHARED_BUFFERS,
         ],
         &format!(
-            "trunkline: error: could not bind to 127.0.0.1:{port}: Address already in use\n\
-             trunkline: hint: Is another server running on port {port}? Give another one with -p.\n"
+            "trunkline: error: could not bind to 127.0.0.1:{port}: Address already in use: is \
+             another server running on port {port}? Give another one with -p\n"
         ),
     );
-    // That one was stopped cleanly.
-    assert_eq!(
-        printed(sql(&other, &["-c", "CREATE TABLE t (a int)"], "")),
-        "CREATE TABLE\n"
+    assert!(
+        !other.exists(),
+        "a server that cannot listen made a directory"
     );
     assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
 }

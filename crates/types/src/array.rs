@@ -187,6 +187,39 @@ fn read_array(payload: &[u8]) -> Option<Array<'_>> {
     })
 }
 
+/// An array's parts, for functions over arrays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrayParts<'a> {
+    /// Type of the elements.
+    pub element: Oid,
+    /// Length and lower bound of each dimension; none for an empty array.
+    pub dimensions: Vec<(i32, i32)>,
+    /// The elements' payloads in storage order.
+    pub elements: Vec<Option<&'a [u8]>>,
+}
+
+/// Takes the payload of an array, an `int2vector` or an `oidvector` apart; `None` if it is none.
+pub fn array_parts(payload: &[u8]) -> Option<ArrayParts<'_>> {
+    let array = read_array(payload)?;
+    Some(ArrayParts {
+        element: array.elem.oid(),
+        dimensions: array
+            .dimensions
+            .iter()
+            .map(|dimension| (dimension.len, dimension.lower))
+            .collect(),
+        elements: array.elements,
+    })
+}
+
+/// Appends the payload of an array of one dimension that begins at 1; `None` if there is no type
+/// `element`.
+pub fn put_elements(element: Oid, elements: &[Option<Vec<u8>>], out: &mut Vec<u8>) -> Option<()> {
+    let info = crate::type_info::type_info(element)?;
+    put_array(info, &one_dimension(elements.len(), 1), elements, out);
+    Some(())
+}
+
 /// The elements of an array's payload in storage order; `None` if the payload is no array.
 pub fn array_elements(payload: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     read_array(payload).map(|array| array.elements)

@@ -21,6 +21,7 @@ mod deform;
 mod error;
 mod float;
 mod form;
+mod identifier;
 pub mod integer;
 pub mod numeric;
 pub mod oids;
@@ -36,10 +37,12 @@ pub use datetime::TimeZone;
 pub use deform::{DeformError, Projection, deform, deform_columns};
 pub use error::{TypeError, sqlstate};
 pub use form::{TupleFormer, TupleTooBig};
+pub use identifier::quote_identifier;
 pub use numeric::Numeric;
 pub use string::verify_utf8;
 pub use style::{
-    ByteaOutput, DateOrder, DateStyle, InputStyle, OutputStyle, format_date_style, parse_date_style,
+    ByteaOutput, DateOrder, DateStyle, InputStyle, ObjectNames, OutputStyle, format_date_style,
+    parse_date_style,
 };
 pub use system::OidAlias;
 pub use trunkline_pgformat::Oid;

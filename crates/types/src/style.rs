@@ -1,6 +1,10 @@
 //! What a session's settings say about reading and printing values.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::datetime::TimeZone;
+use crate::system::OidAlias;
 
 /// The order in which ambiguous dates are read and printed (second half of `DateStyle`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,8 +63,18 @@ impl Default for InputStyle {
     }
 }
 
+/// The catalogs as printing needs them: what the object that an OID alias holds is called.
+pub trait ObjectNames: fmt::Debug + Send + Sync {
+    /// The name as the alias's output function prints it, quoted and qualified where needed;
+    /// `None` if there is no such object, which is then printed as a number.
+    fn printed_name(&self, alias: OidAlias, oid: u32) -> Option<String>;
+
+    /// The name of a role as it is.
+    fn role_name(&self, oid: u32) -> Option<String>;
+}
+
 /// What printing depends on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct OutputStyle {
     /// `TimeZone`: the zone that a `timestamptz` is shown in.
     pub time_zone: TimeZone,
@@ -72,6 +86,9 @@ pub struct OutputStyle {
     pub extra_float_digits: i32,
     /// Layout of `bytea`.
     pub bytea_output: ByteaOutput,
+    /// Names for OID aliases and privileges; without it, those of the built-in types and of the
+    /// first role are known.
+    pub names: Option<Arc<dyn ObjectNames>>,
 }
 
 impl Default for OutputStyle {
@@ -82,6 +99,7 @@ impl Default for OutputStyle {
             date_order: DateOrder::Mdy,
             extra_float_digits: 1,
             bytea_output: ByteaOutput::Hex,
+            names: None,
         }
     }
 }

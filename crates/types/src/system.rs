@@ -2,15 +2,18 @@
 //! OID aliases.
 //!
 //! The names of functions, relations and roles are in the catalogs, which this crate does not
-//! know. An OID alias is printed as PostgreSQL prints one whose object is gone: as a number. The
-//! exceptions are types, and the role that every cluster begins with.
+//! know: an [`ObjectNames`] gives them. Without it an OID alias is printed as PostgreSQL prints one
+//! whose object is gone: as a number. The exceptions are the built-in types, and the role that
+//! every cluster begins with.
 
 use std::io::Write as _;
 
 use trunkline_pgformat::Oid;
 
 use crate::error::{TypeError, sqlstate};
+use crate::identifier::push_acl_name;
 use crate::integer::push_u64;
+use crate::style::ObjectNames;
 use crate::type_info::{format_type, type_by_sql_name};
 
 /// OID of the role that owns everything (`BOOTSTRAP_SUPERUSERID`).
@@ -139,22 +142,35 @@ pub(crate) fn parse_alias(alias: OidAlias, text: &str) -> Result<u32, TypeError>
 }
 
 /// Appends an OID alias.
-pub(crate) fn push_alias(alias: OidAlias, oid: u32, out: &mut Vec<u8>) {
+pub(crate) fn push_alias(
+    alias: OidAlias,
+    oid: u32,
+    names: Option<&dyn ObjectNames>,
+    out: &mut Vec<u8>,
+) {
     match alias {
         _ if oid == 0 => out.push(b'-'),
         OidAlias::Type if crate::type_info::type_info(Oid(oid)).is_some() => {
             out.extend_from_slice(format_type(Oid(oid), -1).as_bytes());
         }
-        OidAlias::Role => push_role(oid, out),
-        _ => push_u64(out, oid.into()),
+        OidAlias::Role if oid == BOOTSTRAP_SUPERUSER => {
+            out.extend_from_slice(BOOTSTRAP_SUPERUSER_NAME.as_bytes());
+        }
+        _ => match names.and_then(|names| names.printed_name(alias, oid)) {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            None => push_u64(out, oid.into()),
+        },
     }
 }
 
-fn push_role(oid: u32, out: &mut Vec<u8>) {
+/// Appends a role as privileges name it (`putid`, `acl.c`).
+fn push_role(oid: u32, names: Option<&dyn ObjectNames>, out: &mut Vec<u8>) {
     if oid == BOOTSTRAP_SUPERUSER {
-        out.extend_from_slice(BOOTSTRAP_SUPERUSER_NAME.as_bytes());
-    } else {
-        push_u64(out, oid.into());
+        return out.extend_from_slice(BOOTSTRAP_SUPERUSER_NAME.as_bytes());
+    }
+    match names.and_then(|names| names.role_name(oid)) {
+        Some(name) => push_acl_name(&name, out),
+        None => push_u64(out, oid.into()),
     }
 }
 
@@ -210,12 +226,12 @@ pub(crate) fn parse_aclitem(text: &str) -> Result<[u8; 16], TypeError> {
 }
 
 /// Appends `grantee=privileges/grantor` (`aclitemout`).
-pub(crate) fn push_aclitem(payload: &[u8; 16], out: &mut Vec<u8>) {
+pub(crate) fn push_aclitem(payload: &[u8; 16], names: Option<&dyn ObjectNames>, out: &mut Vec<u8>) {
     let [e0, e1, e2, e3, r0, r1, r2, r3, privileges @ ..] = *payload;
     let grantee = u32::from_le_bytes([e0, e1, e2, e3]);
     let privileges = u64::from_le_bytes(privileges);
     if grantee != 0 {
-        push_role(grantee, out);
+        push_role(grantee, names, out);
     }
     out.push(b'=');
     for (bit, &letter) in PRIVILEGES.iter().enumerate() {
@@ -227,7 +243,7 @@ pub(crate) fn push_aclitem(payload: &[u8; 16], out: &mut Vec<u8>) {
         }
     }
     out.push(b'/');
-    push_role(u32::from_le_bytes([r0, r1, r2, r3]), out);
+    push_role(u32::from_le_bytes([r0, r1, r2, r3]), names, out);
 }
 
 #[cfg(test)]
@@ -242,7 +258,7 @@ mod tests {
             "16384=r*w/postgres",
         ] {
             let mut out = Vec::new();
-            push_aclitem(&parse_aclitem(text).unwrap(), &mut out);
+            push_aclitem(&parse_aclitem(text).unwrap(), None, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), text);
         }
     }

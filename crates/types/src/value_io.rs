@@ -307,12 +307,15 @@ fn output_system_text(
         TypeKind::Tid => system::push_tid(fixed(ty, payload)?, out),
         TypeKind::PgLsn => system::push_lsn(u64::from_le_bytes(fixed(ty, payload)?), out),
         TypeKind::Alias(alias) => {
-            system::push_alias(alias, u32::from_le_bytes(fixed(ty, payload)?), out);
+            let oid = u32::from_le_bytes(fixed(ty, payload)?);
+            system::push_alias(alias, oid, style.names.as_deref(), out);
         }
         TypeKind::Int2Vector | TypeKind::OidVector => {
             array::output_vector_text(payload, out).ok_or_else(|| damaged(ty))?;
         }
-        TypeKind::AclItem => system::push_aclitem(&fixed(ty, payload)?, out),
+        TypeKind::AclItem => {
+            system::push_aclitem(&fixed(ty, payload)?, style.names.as_deref(), out);
+        }
         TypeKind::Array => {
             array::output_text(ty, payload, style, out)?;
         }

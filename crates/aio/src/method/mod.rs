@@ -27,7 +27,8 @@ pub trait Method: Send + Sync {
     /// The value of `io_method` that names it.
     fn name(&self) -> &'static str;
 
-    /// Called once, before anything is submitted. `completions` is for threads
+    /// Called once by an AIO core, before it submits anything. Most methods serve
+    /// one core only, and say so by a panic. `completions` is for threads
     /// of the method's own.
     fn start(&self, completions: &Completions) {
         let _ = completions;

@@ -193,6 +193,12 @@ fn waiting_for_anything_submits_what_is_pending() {
         context.wait(first);
         assert_eq!(aio.counters().total().pending, 0);
         aio.wait(second);
+        // Even for what is complete already, taken back or not.
+        for complete in [first, second, WaitRef::NONE] {
+            context.acquire().unwrap().start_nop();
+            context.wait(complete);
+            assert_eq!(aio.counters().total().pending, 0);
+        }
     });
 }
 

@@ -6,9 +6,11 @@
 mod log;
 #[cfg(target_os = "linux")]
 mod process;
+mod random;
 mod support;
 
 mod async_waits;
+mod bounce_buffers;
 mod callbacks;
 mod close_safety;
 mod combining;

@@ -8,24 +8,13 @@ use trunkline_aio::{
     WaitRef, write_file_durably,
 };
 
+use crate::random::{Random, seed};
 use crate::support::{for_each_method, pattern, shared_buf, small, start_read, within_limit};
 
 const BLOCK: usize = 4096;
 const BLOCKS: usize = 256;
 const THREADS: usize = 6;
 const ROUNDS: usize = 400;
-
-/// A generator good enough to shuffle with (Marsaglia's xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-}
 
 /// Takes time, as a checksum does, so that waiters overlap.
 struct Slow;
@@ -44,8 +33,7 @@ impl SharedCallbacks for Slow {
 
 #[test]
 fn issuers_that_wait_for_their_own_and_for_each_others_io() {
-    let seed = 0x9e37_79b9_7f4a_7c15_u64;
-    println!("seed {seed:#x}");
+    let seed = seed();
     let config = AioConfig {
         io_max_concurrency: 6,
         ..small()
@@ -70,18 +58,18 @@ fn issuers_that_wait_for_their_own_and_for_each_others_io() {
                 let (aio, content) = (Arc::clone(aio), Arc::clone(&content));
                 let (latest, start) = (Arc::clone(&latest), Arc::clone(&start));
                 thread::spawn(move || {
-                    let mut random = Random(seed ^ (number as u64 + 1));
+                    let mut random = Random::new(seed, number as u64);
                     let mut context = aio.issuer(number as i32).unwrap();
                     let mut own = Vec::new();
                     start.wait();
                     for _ in 0..ROUNDS {
-                        let block = random.below(BLOCKS - 16);
-                        let len = (1 + random.below(16)) * BLOCK;
+                        let block = random.below(BLOCKS as u32 - 16) as usize;
+                        let len = (1 + random.below(16) as usize) * BLOCK;
                         let buffer = shared_buf(len);
                         let cell = IoReturn::new();
                         let mut handle = context.acquire().unwrap();
                         handle.report_to(&cell);
-                        handle.callback(slow, random.below(3000) as u32);
+                        handle.callback(slow, random.below(3000));
                         let offset = (block * BLOCK) as u64;
                         let io = start_read(handle, &file, offset, &buffer, &[len]);
                         latest.lock().unwrap()[number] = io;
@@ -89,17 +77,20 @@ fn issuers_that_wait_for_their_own_and_for_each_others_io() {
                         match random.below(5) {
                             0 => context.submit(),
                             1 => {
-                                let foreign = latest.lock().unwrap()[random.below(THREADS)];
+                                let foreign =
+                                    latest.lock().unwrap()[random.below(THREADS as u32) as usize];
                                 context.wait(foreign);
                             }
                             2 => {
-                                let foreign = latest.lock().unwrap()[random.below(THREADS)];
+                                let foreign =
+                                    latest.lock().unwrap()[random.below(THREADS as u32) as usize];
                                 aio.wait(foreign);
                             }
                             _ => {}
                         }
                         if own.len() > 5 {
-                            let (io, cell, buffer, block) = own.swap_remove(random.below(5));
+                            let (io, cell, buffer, block) =
+                                own.swap_remove(random.below(5) as usize);
                             context.wait(io);
                             let buffer = buffer.lock().unwrap();
                             let bytes = buffer.len();

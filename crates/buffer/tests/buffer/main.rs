@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod damage;
+#[path = "../../../aio/tests/it/random.rs"]
+mod random;
 mod read_stream;
 mod rig;
 mod sharing;

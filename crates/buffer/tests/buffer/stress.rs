@@ -1,5 +1,6 @@
 //! Many threads at everything at once, in a pool much smaller than the relation.
 
+use crate::random::{Random, seed};
 use crate::rig::{ALL, MAIN, Options, REL, Rig, check};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,30 +13,11 @@ const STEPS: u32 = 1500;
 /// Where in a page its counter is.
 const COUNTER: usize = 4096;
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % u64::from(limit)) as u32
-    }
-}
-
 /// Every increment of every block's counter survives any mix of replacement, write, eviction and
 /// colliding streams, and every page on disk verifies.
 #[test]
 fn no_change_is_lost() {
-    let seed = match std::env::var("TRUNKLINE_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => std::time::SystemTime::UNIX_EPOCH
-            .elapsed()
-            .unwrap()
-            .as_nanos() as u64,
-    };
-    println!("TRUNKLINE_SEED={seed}");
+    let seed = seed();
     for over in ALL {
         let rig = Rig::new(
             over,
@@ -49,7 +31,7 @@ fn no_change_is_lost() {
         thread::scope(|scope| {
             for number in 0..THREADS {
                 let (rig, expected) = (&rig, &expected);
-                scope.spawn(move || work(rig, expected, seed ^ (number + 1) << 32 | 1));
+                scope.spawn(move || work(rig, expected, Random::new(seed, number)));
             }
         });
         let mut ctx = rig.issuer();
@@ -73,8 +55,7 @@ fn no_change_is_lost() {
     }
 }
 
-fn work(rig: &Rig, expected: &[AtomicU64], seed: u64) {
-    let mut random = Random(seed);
+fn work(rig: &Rig, expected: &[AtomicU64], mut random: Random) {
     let mut ctx = rig.issuer();
     let mut ring = Strategy::new(&rig.pool, StrategyKind::Vacuum);
     let mut writes = WriteStream::new(&rig.pool, 3);

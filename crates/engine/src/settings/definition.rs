@@ -99,7 +99,9 @@ const WORKING: &[&str] = &[
     "data_directory",
     "DateStyle",
     "deadlock_timeout",
+    "default_transaction_deferrable",
     "default_transaction_isolation",
+    "default_transaction_read_only",
     "effective_io_concurrency",
     "extra_float_digits",
     "huge_pages",
@@ -125,7 +127,9 @@ const WORKING: &[&str] = &[
     "statement_timeout",
     "temp_file_limit",
     "TimeZone",
+    "transaction_deferrable",
     "transaction_isolation",
+    "transaction_read_only",
     "work_mem",
     "zero_damaged_pages",
 ];
@@ -159,7 +163,6 @@ const SERVER_WIDE: &[&str] = &[
     "deadlock_timeout",
     "ignore_checksum_failure",
     "log_min_messages",
-    "temp_file_limit",
     "zero_damaged_pages",
 ];
 

@@ -73,6 +73,22 @@ pub enum SettingError {
     /// It may be given in a connection's start-up packet only.
     #[error("parameter \"{0}\" cannot be set after connection start")]
     AfterStart(String),
+    /// It describes the running transaction: there is no value that RESET could go back to.
+    #[error("parameter \"{0}\" cannot be reset")]
+    CannotBeReset(String),
+    /// It may change only before the transaction's first query.
+    #[error("{0} before any query")]
+    AfterQuery(&'static str),
+    /// The buffer pool would not fit.
+    #[error(
+        "parameter \"shared_buffers\" is {value}, but this process may use only {usable} of memory"
+    )]
+    BeyondMemory {
+        /// What was given, with its unit.
+        value: String,
+        /// The memory that there is, with its unit.
+        usable: String,
+    },
     /// What it steers does not exist in this engine.
     #[error("setting \"{name}\" to \"{value}\" is not supported")]
     NotSupported {
@@ -115,7 +131,9 @@ impl SettingError {
             | SettingError::NeedsRestart(_)
             | SettingError::NotNow(_)
             | SettingError::AfterStart(_) => "55P02",
-            SettingError::NotSupported { .. } => "0A000",
+            SettingError::NotSupported { .. } | SettingError::CannotBeReset(_) => "0A000",
+            SettingError::AfterQuery(_) => "25001",
+            SettingError::BeyondMemory { .. } => "53200",
             SettingError::FileSyntax { .. } | SettingError::FileUnreadable { .. } => "F0000",
         }
     }

@@ -2,7 +2,7 @@
 //! transaction SET is undone by its ROLLBACK, and SET LOCAL ends with the transaction either way.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::{
     ServerSettings, SettingContext, SettingError, SettingIndex, SettingValue, definitions, find,
@@ -14,6 +14,32 @@ use super::{
 enum Key {
     Defined(SettingIndex),
     Custom(String),
+}
+
+/// The settings that describe the running transaction, each with the one that new transactions take
+/// its value from. Their values never outlive the transaction.
+static OF_TRANSACTION: LazyLock<Vec<(SettingIndex, SettingIndex)>> = LazyLock::new(|| {
+    let names = [
+        "transaction_deferrable",
+        "transaction_isolation",
+        "transaction_read_only",
+    ];
+    names
+        .into_iter()
+        .filter_map(|name| Some((find(name)?, find(&format!("default_{name}"))?)))
+        .collect()
+});
+
+fn is_of_transaction(key: &Key) -> bool {
+    matches!(key, Key::Defined(index) if OF_TRANSACTION.iter().any(|(of, _)| of == index))
+}
+
+fn refuse_reset(key: &Key, index: SettingIndex) -> Result<(), SettingError> {
+    if is_of_transaction(key) {
+        let name = definitions()[index].name.to_owned();
+        return Err(SettingError::CannotBeReset(name));
+    }
+    Ok(())
 }
 
 /// What a transaction must put back.
@@ -34,6 +60,8 @@ pub struct SessionSettings {
     undo: Vec<Undo>,
     /// Values from the connection's start, which RESET goes back to.
     at_start: HashMap<Key, SettingValue>,
+    /// The running transaction has taken its first snapshot.
+    has_queried: bool,
 }
 
 impl SessionSettings {
@@ -50,6 +78,7 @@ impl SessionSettings {
             own: HashMap::new(),
             undo: Vec::new(),
             at_start: HashMap::new(),
+            has_queried: false,
         };
         for (name, text) in options {
             let (key, value) = settings.parse(name, text, true)?;
@@ -124,8 +153,55 @@ impl SessionSettings {
         in_transaction: bool,
     ) -> Result<(), SettingError> {
         let (key, value) = self.parse(name, text, false)?;
-        self.put(key, Some(value), local, in_transaction);
+        let is_of_transaction = is_of_transaction(&key);
+        if is_of_transaction && let Key::Defined(index) = key {
+            self.check_of_transaction(index, &value)?;
+        }
+        self.put(key, Some(value), local || is_of_transaction, in_transaction);
         Ok(())
+    }
+
+    /// What may still change of the running transaction (`check_transaction_read_only` and
+    /// `check_transaction_deferrable` in PostgreSQL's `commands/variable.c`).
+    fn check_of_transaction(
+        &self,
+        index: SettingIndex,
+        value: &SettingValue,
+    ) -> Result<(), SettingError> {
+        if !self.has_queried {
+            return Ok(());
+        }
+        match definitions()[index].name {
+            "transaction_read_only"
+                if self.get(index) == &SettingValue::Bool(true)
+                    && value == &SettingValue::Bool(false) =>
+            {
+                Err(SettingError::AfterQuery(
+                    "transaction read-write mode must be set",
+                ))
+            }
+            "transaction_deferrable" => Err(SettingError::AfterQuery(
+                "SET TRANSACTION [NOT] DEFERRABLE must be called",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A transaction begins: it is as the defaults are now, whatever becomes of them.
+    pub(crate) fn begin_transaction(&mut self) {
+        self.has_queried = false;
+        for (of_transaction, default) in OF_TRANSACTION.iter() {
+            let value = self.get(*default);
+            if value != self.get(*of_transaction) {
+                let value = value.clone();
+                self.put(Key::Defined(*of_transaction), Some(value), true, true);
+            }
+        }
+    }
+
+    /// The running transaction takes a snapshot: from now on some of what it is cannot change.
+    pub(crate) fn note_query(&mut self) {
+        self.has_queried = true;
     }
 
     /// `RESET name`, or `SET name TO DEFAULT`.
@@ -135,6 +211,7 @@ impl SessionSettings {
     pub fn reset(&mut self, name: &str, in_transaction: bool) -> Result<(), SettingError> {
         let key = Self::key(name)?;
         if let Key::Defined(index) = key {
+            refuse_reset(&key, index)?;
             // Only what may be set may be reset.
             let shown = self.server.get(index).plain();
             if definitions()[index].context < SettingContext::Superuser {
@@ -152,6 +229,9 @@ impl SessionSettings {
     /// An unknown name.
     pub fn reset_value(&self, name: &str) -> Result<String, SettingError> {
         let key = Self::key(name)?;
+        if let Key::Defined(index) = key {
+            refuse_reset(&key, index)?;
+        }
         let value = match &key {
             Key::Defined(index) => Some(
                 self.at_start
@@ -166,7 +246,7 @@ impl SessionSettings {
     /// `RESET ALL`.
     pub fn reset_all(&mut self, in_transaction: bool) {
         let keys: Vec<Key> = self.own.keys().cloned().collect();
-        for key in keys {
+        for key in keys.into_iter().filter(|key| !is_of_transaction(key)) {
             let value = self.at_start.get(&key).cloned();
             self.put(key, value, false, in_transaction);
         }
@@ -273,6 +353,56 @@ mod tests {
         assert_eq!(settings.show("work_mem").unwrap().1, "8MB");
         settings.reset("work_mem", false).unwrap();
         assert_eq!(settings.show("work_mem").unwrap().1, "4MB");
+    }
+
+    // As PostgreSQL 18 does.
+    #[test]
+    fn a_transaction_is_as_the_defaults_were_when_it_began() {
+        let mut settings = session();
+        let read_only = |settings: &SessionSettings| settings.switch("transaction_read_only");
+        settings.begin_transaction();
+        let default = "default_transaction_read_only";
+        settings.set(default, "on", false, true).unwrap();
+        assert!(!read_only(&settings));
+        settings.end_transaction(true);
+
+        settings.begin_transaction();
+        assert!(read_only(&settings));
+        settings
+            .set("transaction_read_only", "off", false, true)
+            .unwrap();
+        settings.note_query();
+        settings
+            .set("transaction_read_only", "on", false, true)
+            .unwrap();
+        let error = settings.set("transaction_read_only", "off", false, true);
+        let error = error.unwrap_err();
+        assert_eq!(error.sqlstate(), "25001");
+        assert_eq!(
+            error.to_string(),
+            "transaction read-write mode must be set before any query"
+        );
+        let error = settings.set("transaction_deferrable", "off", false, true);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "SET TRANSACTION [NOT] DEFERRABLE must be called before any query"
+        );
+        let error = settings.reset("transaction_read_only", true).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parameter \"transaction_read_only\" cannot be reset"
+        );
+        settings.reset_all(true);
+        assert!(read_only(&settings), "RESET ALL leaves the transaction");
+        settings.end_transaction(true);
+
+        settings.begin_transaction();
+        assert!(!read_only(&settings), "RESET ALL has reset the default");
+        settings
+            .set("transaction_read_only", "on", false, true)
+            .unwrap();
+        settings.end_transaction(true);
+        assert!(!read_only(&settings), "it ended with its transaction");
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod faults;
 mod loads;
 mod locking;
 mod prewarming;
+#[path = "../../../aio/tests/it/random.rs"]
+mod random;
 mod rig;
 mod stress;
 mod transactions;

@@ -2,10 +2,10 @@
 //! reads and checkpoints beside it, and no file is left behind.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
 
 use trunkline_engine::{EngineError, Session};
 
+use crate::random::{Random, seed};
 use crate::rig::{Rig, count, create, drop_table, file, load, truncate};
 
 const TABLES: [&str; 3] = ["a", "b", "c"];
@@ -14,31 +14,15 @@ const STEPS: u32 = 40;
 /// Rows of each load.
 const ROWS: i32 = 700;
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % u64::from(limit)) as u32
-    }
-}
-
 #[test]
 fn loads_are_whole_whatever_happens_beside_them() {
-    let seed = match std::env::var("TRUNKLINE_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
-    };
-    println!("TRUNKLINE_SEED={seed}");
+    let seed = seed();
     for method in ["sync", "worker", "io_uring"] {
         let mut rig = Rig::over(method);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let rig = &rig;
-                scope.spawn(move || work(rig, seed ^ (thread + 1) << 32 | 1));
+                scope.spawn(move || work(rig, Random::new(seed, thread)));
             }
         });
         let counts = counts(&rig);
@@ -78,8 +62,7 @@ fn whole_count(session: &mut Session, table: &str) -> Result<u64, EngineError> {
     Ok(rows)
 }
 
-fn work(rig: &Rig, seed: u64) {
-    let mut random = Random(seed);
+fn work(rig: &Rig, mut random: Random) {
     let mut session = rig.session();
     for _ in 0..STEPS {
         let in_block = random.below(3) == 0;

@@ -50,8 +50,13 @@ async fn copy_fail_and_bad_data_undo_the_load() {
         .await;
     let failed = "E:SERROR|VERROR|C57014|MCOPY from stdin failed: no||";
     assert_eq!(answer, ["C:INSERT 0 1|", COPY_IN, failed, "Z:I"]);
-    // What comes after the bad line is read and ignored, CopyDone too.
     let bad = "E:SERROR|VERROR|C22P02|Mbad line|WCOPY t, line 1: \"bad\"||";
+    // The data before a CopyFail is read, as PostgreSQL reads it.
+    let answer = raw
+        .ask(&[('Q', b"copy in\0"), ('d', b"bad\n"), ('f', b"no\0")])
+        .await;
+    assert_eq!(answer, [COPY_IN, bad, "Z:I"]);
+    // What comes after the bad line is read and ignored, CopyDone too.
     let more = vec![b'x'; 200_000];
     let answer = raw
         .ask(&[

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use trunkline_server::{Server, ServerConfig};
+use trunkline_server::{Listener, Server, ServerConfig};
 
 use script::{Script, World};
 
@@ -40,9 +40,8 @@ impl Fixture {
 
     async fn with(config: ServerConfig) -> Fixture {
         let world = Arc::new(World::default());
-        let server = Server::bind(config, Script::new(Arc::clone(&world)))
-            .await
-            .unwrap();
+        let listener = Listener::bind(config).await.unwrap();
+        let server = Server::new(listener, Script::new(Arc::clone(&world)));
         let address = server.addresses()[0];
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run(async {

@@ -110,6 +110,16 @@ impl Raw {
         self.until('Z').await
     }
 
+    /// Sends a query string, and reads to the end of its answer without a look at it.
+    pub async fn query_unseen(&mut self, query: &str) {
+        const READY: &[u8] = b"Z\0\0\0\x05I";
+        self.send(&[('Q', format!("{query}\0").as_bytes())]).await;
+        let mut answer = Vec::new();
+        while !answer.ends_with(READY) {
+            assert!(self.stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+    }
+
     pub async fn query(&mut self, query: &str) -> Vec<String> {
         self.ask(&[('Q', format!("{query}\0").as_bytes())]).await
     }

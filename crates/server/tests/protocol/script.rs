@@ -1,6 +1,7 @@
 //! A session that runs a script instead of SQL, so that the protocol is tested alone. Its
 //! statements are single words and numbers; `put` and `copy in` are transactional.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,6 +66,7 @@ impl SessionFactory for Script {
             pending: Arc::default(),
             notices: Vec::new(),
             changes: Vec::new(),
+            named: HashMap::new(),
         })
     }
 }
@@ -95,6 +97,7 @@ pub struct ScriptSession {
     pending: Arc<Mutex<Vec<String>>>,
     notices: Vec<Notice>,
     changes: Vec<(String, String)>,
+    named: HashMap<String, Arc<ScriptStatement>>,
 }
 
 impl Drop for ScriptSession {
@@ -299,6 +302,29 @@ impl Session for ScriptSession {
             fields,
         }))
     }
+
+    fn named_statement(&self, name: &str) -> Option<Arc<ScriptStatement>> {
+        self.named.get(name).cloned()
+    }
+
+    fn name_statement(
+        &mut self,
+        name: &str,
+        statement: Arc<ScriptStatement>,
+    ) -> Result<(), SqlError> {
+        if self.named.contains_key(name) {
+            let message = format!("prepared statement \"{name}\" already exists");
+            return Err(SqlError::new("42P05", message));
+        }
+        self.named.insert(name.to_owned(), statement);
+        Ok(())
+    }
+
+    fn forget_statement(&mut self, name: &str) {
+        self.named.remove(name);
+    }
+
+    fn begin_query_string(&mut self, _statements: usize) {}
 
     async fn execute(
         &mut self,

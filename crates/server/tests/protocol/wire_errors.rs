@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use trunkline_server::{Server, ServerConfig, ServerError};
+use trunkline_server::{Listener, ServerConfig, ServerError};
 
 use crate::raw::{Raw, V3_0, V3_2, show, startup};
-use crate::script::Script;
 use crate::{Fixture, config};
 
 async fn refused(fixture: &Fixture, packet: &[u8]) -> Vec<String> {
@@ -125,9 +124,8 @@ async fn a_client_that_does_not_start_is_let_go() {
 
 #[tokio::test]
 async fn only_loopback_is_listened_on() {
-    let world = std::sync::Arc::default();
     let host = "0.0.0.0".to_owned();
-    let refused = Server::bind(ServerConfig { host, ..config() }, Script::new(world)).await;
+    let refused = Listener::bind(ServerConfig { host, ..config() }).await;
     let error = refused.err().unwrap();
     assert!(matches!(error, ServerError::NotLoopback { .. }), "{error}");
     let fixture = Fixture::new().await;
@@ -135,7 +133,7 @@ async fn only_loopback_is_listened_on() {
         port: fixture.address.port(),
         ..config()
     };
-    let refused = Server::bind(taken, Script::new(std::sync::Arc::default())).await;
+    let refused = Listener::bind(taken).await;
     let text = refused.err().unwrap().to_string();
     assert!(text.contains("Address already in use"), "{text}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trunkline_aio::RawReader;
+use trunkline_aio::{File, RawReader};
 use trunkline_catalog::RelationDesc;
 use trunkline_copy::{
     CopyColumn, CopyDecoder, CopyFormat, CopyOptions, CopySubject as Subject, select_columns,
@@ -50,18 +50,47 @@ impl Loading {
         }
     }
 
-    /// The data has ended: the number of rows, and what to tell the client.
-    fn finish(mut self) -> Result<(u64, Vec<Notice>), SqlError> {
+    /// The data has ended.
+    fn end_data(&mut self) -> Result<(), SqlError> {
         let result = self.decoder.finish(&mut self.load);
-        result.map_err(|error| self.explain(error))?;
-        let notices = self
-            .load
-            .take_notices()
-            .into_iter()
-            .map(|notice| Notice::new(NoticeSeverity::Notice, "00000", notice.message));
-        let notices = notices.collect();
-        Ok((self.load.finish()?, notices))
+        result.map_err(|error| self.explain(error))
     }
+
+    /// Ends the load after its data: the number of rows.
+    fn finish(self) -> Result<u64, SqlError> {
+        Ok(self.load.finish()?)
+    }
+
+    /// What the client is to be told, whether or not the load fails in the end.
+    fn take_notices(&mut self) -> Vec<Notice> {
+        let notices = self.load.take_notices().into_iter();
+        let notices = notices.map(|notice| Notice {
+            context: notice.context,
+            ..Notice::new(NoticeSeverity::Notice, "00000", notice.message)
+        });
+        notices.collect()
+    }
+
+    /// An error that came while more data was awaited.
+    fn while_awaiting(&self, error: SqlError) -> SqlError {
+        SqlError {
+            context: self.decoder.awaiting_context(),
+            ..error
+        }
+    }
+}
+
+/// COPY's options, with the place of the one that is wrong.
+pub(super) fn copy_options(copy: &Copy) -> Result<CopyOptions, SqlError> {
+    CopyOptions::from_list(&copy.options, copy.is_from).map_err(|error| {
+        let index = error
+            .option_index
+            .and_then(|index| usize::try_from(index).ok());
+        SqlError {
+            position: index.and_then(|index| copy.option_positions.get(index).copied()),
+            ..error.into()
+        }
+    })
 }
 
 /// The columns of a relation as COPY knows them; `list` holds those that the statement names.
@@ -104,13 +133,16 @@ impl Backend {
         copy: &Copy,
         early: &mut Early,
     ) -> Result<Finished, SqlError> {
-        let options = CopyOptions::from_list(&copy.options, true)?;
         let CopySubject::Table { name, columns } = &copy.subject else {
             return Err(SqlError::internal("COPY FROM into a query"));
         };
         let relation = self.open_relation(name, LockMode::RowExclusive)?;
-        lock_session(&self.engine).check_user_table(&relation)?;
         let subject = copy_subject(&relation, columns)?;
+        let session = lock_session(&self.engine);
+        session.refuse_if_read_only("COPY FROM")?;
+        session.check_user_table(&relation)?;
+        drop(session);
+        let options = copy_options(copy)?;
         match &copy.place {
             CopyPlace::File(path) => {
                 let rows = self.load_file(&relation, &subject, &options, path)?;
@@ -178,6 +210,12 @@ impl Backend {
     ) -> Result<u64, SqlError> {
         let (file, bytes_total) = self.open_copy_file(path, Purpose::Reading)?;
         let mut loading = self.begin_load(relation, subject, options, "FILE", bytes_total)?;
+        let result = self.read_file(&mut loading, file);
+        self.tell_all(loading.take_notices());
+        result.and_then(|()| loading.finish())
+    }
+
+    fn read_file(&self, loading: &mut Loading, file: Arc<File>) -> Result<(), SqlError> {
         let mut io = self.issuer()?;
         let cancel = self.cancel();
         let mut reader = RawReader::new(file, 0, FILE_BUFFER_BYTES, FILE_BUFFERS);
@@ -187,41 +225,32 @@ impl Backend {
                 SqlError::new(sqlstate(&error), text)
             })?;
             let Some(chunk) = chunk else {
-                break;
+                return loading.end_data();
             };
             loading.push(chunk)?;
             cancel.check()?;
         }
-        let (rows, notices) = loading.finish()?;
+    }
+
+    fn tell_all(&mut self, notices: Vec<Notice>) {
         for notice in notices {
             self.notice(notice);
         }
-        Ok(rows)
     }
 
     /// Takes a client's data to its end; the outcome was given before.
-    fn load_client(&mut self, loading: Loading, mut source: CopySource) -> Finished {
-        let result = self.load_chunks(loading, &mut source);
-        let result = match result {
-            Ok((rows, notices)) => {
-                for notice in notices {
-                    self.notice(notice);
-                }
-                Ok(format!("COPY {rows}"))
-            }
-            Err(error) => {
-                self.abort();
-                Err(error)
-            }
-        };
+    fn load_client(&mut self, mut loading: Loading, mut source: CopySource) -> Finished {
+        let result = self.read_client(&mut loading, &mut source);
+        self.tell_all(loading.take_notices());
+        let result = result.and_then(|()| loading.finish());
+        if result.is_err() {
+            self.abort();
+        }
+        let result = result.map(|rows| format!("COPY {rows}"));
         Finished::Then(Box::new(move || source.complete(result)))
     }
 
-    fn load_chunks(
-        &mut self,
-        mut loading: Loading,
-        source: &mut CopySource,
-    ) -> Result<(u64, Vec<Notice>), SqlError> {
+    fn read_client(&self, loading: &mut Loading, source: &mut CopySource) -> Result<(), SqlError> {
         let cancel = self.cancel();
         loop {
             let chunk = self.shared.block_on(async {
@@ -230,10 +259,10 @@ impl Backend {
                     reason = cancel.requested_async() => Err(cancelled(reason)),
                     chunk = source.next() => chunk,
                 }
-            })?;
-            match chunk {
+            });
+            match chunk.map_err(|error| loading.while_awaiting(error))? {
                 Some(chunk) => loading.push(&chunk)?,
-                None => return loading.finish(),
+                None => return loading.end_data(),
             }
         }
     }

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use trunkline_aio::{IoContext, RawWriter};
-use trunkline_copy::{CopyColumn, CopyEncoder, CopyOptions, CopySubject as Subject};
+use trunkline_copy::{CopyColumn, CopyEncoder, CopySubject as Subject};
 use trunkline_engine::{StatementError, TableScan};
 use trunkline_pgformat::Oid;
 use trunkline_txn::{CancelToken, LockMode};
 use trunkline_types::{OutputStyle, Projection};
 
 use super::copy_file::{FILE_BUFFER_BYTES, FILE_BUFFERS, Purpose, reason, sqlstate};
-use super::copy_from::{copy_subject, wire_format};
+use super::copy_from::{copy_options, copy_subject, wire_format};
 use super::rows::column_types;
 use super::{Backend, Early, Finished, cancelled};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{CopyOut, CopyRows, CopySink, Outcome};
-use crate::query::{ParameterValues, QueryStream};
+use crate::query::{ParameterValues, PgType, QueryStream};
 use crate::relations::{cleared, lock_session};
 use crate::statement::{Copy, CopyPlace, CopySubject};
 use crate::views::{self, CopyProgress};
@@ -146,7 +146,7 @@ impl Backend {
         copy: &Copy,
         early: &mut Early,
     ) -> Result<Finished, SqlError> {
-        let options = CopyOptions::from_list(&copy.options, false)?;
+        let options = copy_options(copy)?;
         let styles = self.styles();
         let (subject, relation, rows) = match &copy.subject {
             CopySubject::Table { name, columns } => {
@@ -165,13 +165,16 @@ impl Backend {
                 let relation = self.open_relation(name, LockMode::AccessShare)?;
                 let subject = copy_subject(&relation, columns)?;
                 let oid = relation.oid;
+                let types = relation.desc.attrs().iter();
+                self.planner(&styles)?
+                    .require_names(types.map(|attribute| PgType::new(attribute.type_oid)))?;
                 let session = lock_session(&self.engine);
                 let snapshot = Arc::new(session.snapshot()?);
                 let scan = TableScan::new(&session, relation, snapshot)?;
                 (subject, oid, Rows::Table(scan))
             }
             CopySubject::Query(query) => {
-                let planner = self.planner(&styles);
+                let planner = self.planner(&styles)?;
                 let values = ParameterValues::default();
                 let stream = self.shared.block_on(planner.run(sql, query, &values))?;
                 let types = column_types(stream.fields())?;

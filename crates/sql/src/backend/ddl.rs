@@ -8,15 +8,19 @@ use trunkline_catalog::{
 };
 use trunkline_engine::{CreateTableOutcome, relation_tag};
 use trunkline_txn::LockMode;
-use trunkline_types::{Oid, type_by_sql_name, typmod_in};
+use trunkline_types::{
+    ColumnType, Oid, format_type, input_text, oids as type_oids, output_text, type_by_sql_name,
+    typmod_in,
+};
 
 use super::Backend;
 use crate::error::SqlError;
-use crate::outcome::{Notice, NoticeSeverity, TransactionStatus};
-use crate::query::PgType;
+use crate::outcome::{Notice, NoticeSeverity};
+use crate::query::sqlparser::ast;
+use crate::query::{PgType, Styles};
 use crate::relations::lock_session;
 use crate::statement::{
-    self, CreateTable, DropTable, LockTable, QualifiedName, TableElement, TypeName,
+    self, ColumnDefault, CreateTable, DropTable, LockTable, QualifiedName, TableElement, TypeName,
 };
 
 /// A name as messages show it.
@@ -125,14 +129,14 @@ impl Backend {
                 }
             }
         }
-        let definition = TableDefinition {
+        let mut definition = TableDefinition {
             name: name.name.clone(),
             namespace,
             owner: oids::BOOTSTRAP_SUPERUSER,
             columns,
         };
         definition.validate()?;
-        self.check_defaults(&definition)?;
+        self.check_defaults(&mut definition, create)?;
         let outcome = self.with_session(|session, io| {
             session.create_table(&definition, create.if_not_exists, io)
         })?;
@@ -154,7 +158,7 @@ impl Backend {
         let (type_oid, typmod) = resolve_type_name(&column.type_name)?;
         let mut definition = ColumnDefinition::new(&column.name, type_oid, typmod);
         definition.not_null = column.not_null.then(NotNull::default);
-        definition.default = column.default.as_ref().map(|(_, text)| text.clone());
+        definition.default = column.default.as_ref().map(|default| default.text.clone());
         Ok(definition)
     }
 
@@ -181,17 +185,22 @@ impl Backend {
         Ok(columns.collect())
     }
 
-    /// Evaluates every default once: what cannot be a value of its column is refused now.
-    fn check_defaults(&self, definition: &TableDefinition) -> Result<(), SqlError> {
-        if definition
-            .columns
-            .iter()
-            .all(|column| column.default.is_none())
-        {
-            return Ok(());
-        }
-        let planner = self.planner(&self.styles());
-        for column in &definition.columns {
+    /// Evaluates every default once: what cannot be a value of its column is refused now. What
+    /// passes is brought to the text that is stored of it.
+    fn check_defaults(
+        &self,
+        definition: &mut TableDefinition,
+        create: &CreateTable,
+    ) -> Result<(), SqlError> {
+        let written = |name: &str| {
+            create.elements.iter().find_map(|element| match element {
+                TableElement::Column(column) if column.name == name => column.default.as_ref(),
+                _ => None,
+            })
+        };
+        let styles = self.styles();
+        let planner = self.planner(&styles)?;
+        for column in &mut definition.columns {
             let Some(text) = &column.default else {
                 continue;
             };
@@ -203,9 +212,13 @@ impl Backend {
                 }
             }
             let ty = PgType::with_typmod(column.type_oid, column.typmod);
+            let default = written(&column.name);
             planner
                 .expression(text, &column.name, ty)
-                .map_err(|error| default_error(error.into()))?;
+                .map_err(|error| default_error(error.into(), default))?;
+            if let Some(default) = default {
+                column.default = stored_default(default, ty, &styles)?;
+            }
         }
         Ok(())
     }
@@ -272,7 +285,7 @@ impl Backend {
 
     /// This session's own lock does not keep its own running queries out.
     fn refuse_if_scanned(&self, command: &str, relation: &RelationDesc) -> Result<(), SqlError> {
-        if self.scans.is_scanning(relation.oid) {
+        if self.scans.is_in_use(relation.oid) {
             return Err(SqlError::new(
                 "55006",
                 format!(
@@ -282,11 +295,12 @@ impl Backend {
                 ),
             ));
         }
+        self.scans.wait_for_stopped(relation.oid);
         Ok(())
     }
 
     pub(super) fn lock_tables(&mut self, lock: &LockTable) -> Result<(), SqlError> {
-        if self.status == TransactionStatus::Idle {
+        if !self.is_in_block() {
             return Err(SqlError::new(
                 "25P01",
                 "LOCK TABLE can only be used in transaction blocks",
@@ -344,7 +358,10 @@ impl Backend {
             if !wanted(index) {
                 continue;
             }
-            let planner = planner.get_or_insert_with(|| self.planner(&self.styles()));
+            let planner = match &planner {
+                Some(planner) => planner,
+                None => planner.insert(self.planner(&self.styles())?),
+            };
             let ty = PgType::with_typmod(attribute.type_oid, attribute.typmod);
             values[index] = planner.expression(text, &attribute.name, ty)?;
         }
@@ -357,22 +374,103 @@ impl Backend {
     }
 }
 
-/// An assignment's error in the words that a default has (`cookDefault`).
-fn default_error(mut error: SqlError) -> SqlError {
+/// An error of a default in the words that PostgreSQL has for it (`cookDefault`), at its place in
+/// the statement.
+fn default_error(mut error: SqlError, default: Option<&ColumnDefault>) -> SqlError {
+    let start = default.map(|default| default.position);
+    let shift = |position: Option<usize>| Some(position? + start? - 1);
+    error.position = shift(error.position);
     match error.sqlstate.as_ref() {
         "42804" => {
             error.message = error.message.replace(
                 " but expression is of type ",
                 " but default expression is of type ",
             );
+            error.position = None;
         }
         // A default stands in no FROM clause.
         "42703" => {
-            return SqlError::not_supported("cannot use column reference in DEFAULT expression");
+            let position = error.position;
+            error = SqlError::not_supported("cannot use column reference in DEFAULT expression");
+            error.position = position;
+        }
+        "0A000" if error.message.contains("subquery") => {
+            error = SqlError::not_supported("cannot use subquery in DEFAULT expression");
+            let offset = default.and_then(|default| {
+                let text = default.text.to_lowercase();
+                let select = text.find("select")?;
+                Some(text[..text[..select].rfind('(')?].chars().count() + 1)
+            });
+            error.position = shift(offset);
         }
         _ => {}
     }
     error
+}
+
+/// The text that is stored of a default: a literal as PostgreSQL shows one of the column's type
+/// (`get_const_expr`, `ruleutils.c`), anything else as it was written. None for NULL, which is what
+/// a column without a default gets (`AddRelationNewConstraints`).
+fn stored_default(
+    default: &ColumnDefault,
+    ty: PgType,
+    styles: &Styles,
+) -> Result<Option<String>, SqlError> {
+    let mut expression = default.expression.as_ref();
+    while let ast::Expr::Nested(inner) = expression {
+        expression = inner;
+    }
+    let as_written = || Ok(Some(default.text.clone()));
+    let value = match expression {
+        ast::Expr::Value(value) => &value.value,
+        ast::Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        } => {
+            let ast::Expr::Value(value) = expr.as_ref() else {
+                return as_written();
+            };
+            let ast::Value::Number(digits, _) = &value.value else {
+                return as_written();
+            };
+            let ty = if digits.parse::<i32>().is_ok() {
+                "integer"
+            } else if digits.parse::<i64>().is_ok() {
+                "bigint"
+            } else {
+                "numeric"
+            };
+            return Ok(Some(format!("'-{digits}'::{ty}")));
+        }
+        // Functions that SQL writes without parentheses.
+        ast::Expr::Function(function) if matches!(function.args, ast::FunctionArguments::None) => {
+            return Ok(Some(default.text.to_uppercase()));
+        }
+        _ => return as_written(),
+    };
+    let text = match value {
+        ast::Value::Null => return Ok(None),
+        ast::Value::SingleQuotedString(text) | ast::Value::EscapedStringLiteral(text) => text,
+        _ => return as_written(),
+    };
+    let plain = ColumnType::new(ty.oid, -1)?;
+    let mut payload = Vec::new();
+    input_text(&plain, text, &styles.input, &mut payload)?;
+    let mut printed = Vec::new();
+    output_text(&plain, &payload, &styles.output, &mut printed)?;
+    let printed = String::from_utf8_lossy(&printed);
+    Ok(Some(match ty.oid {
+        type_oids::BOOL => if printed == "t" { "true" } else { "false" }.to_owned(),
+        type_oids::INT4 if !printed.starts_with('-') => printed.into_owned(),
+        oid => {
+            // What is read back with standard_conforming_strings needs no escapes.
+            format!(
+                "'{}'::{}",
+                printed.replace('\'', "''"),
+                format_type(oid, -1)
+            )
+        }
+    }))
 }
 
 fn lock_mode(words: &str) -> Result<LockMode, SqlError> {

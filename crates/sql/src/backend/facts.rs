@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use trunkline_engine::{EngineError, Session};
+use trunkline_txn::CancelToken;
 
 use super::now_us;
 use crate::error::query_error;
@@ -12,6 +13,7 @@ use crate::relations::{Resolver, SessionRef, lock_session};
 /// The session as one statement sees it.
 pub(super) struct Facts {
     session: SessionRef,
+    cancel: CancelToken,
     resolver: Arc<Resolver>,
     user: String,
     database: String,
@@ -33,6 +35,7 @@ impl Facts {
         let entry = session.entry();
         Facts {
             session: reference,
+            cancel: session.cancel().clone(),
             resolver,
             user: entry.user.clone(),
             database: entry.database.clone(),
@@ -108,6 +111,13 @@ impl SessionFunctions for Facts {
             Ok((_, value)) => Ok(Some(value)),
             Err(error) if missing_ok && error.sqlstate() == "42704" => Ok(None),
             Err(error) => Err(query_error(EngineError::from(error))),
+        }
+    }
+
+    fn check_interrupts(&self) -> Result<(), QueryError> {
+        match self.cancel.requested() {
+            None => Ok(()),
+            Some(reason) => Err(QueryError::new(reason.sqlstate(), reason.message())),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Functions over storage: what they do blocks, so each call has an engine thread.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -10,13 +11,13 @@ use trunkline_catalog::RelationDesc;
 use trunkline_engine::{
     EngineError, PrewarmMode, PrewarmRequest, Session, StatementError, prewarm, relation_tag,
 };
-use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid};
+use trunkline_pgformat::{BLCKSZ, DEFAULTTABLESPACE_OID, ForkNumber, GLOBALTABLESPACE_OID, Oid};
 use trunkline_txn::{CancelReason, LockMode};
 use trunkline_types::oids;
 
 use crate::database::SqlDatabase;
 use crate::error::query_error;
-use crate::query::{ExternalFunction, ExternalFunctions, QueryError};
+use crate::query::{ExternalFunction, ExternalFunctions, ExternalResult, QueryError};
 use crate::relations::{ScanGroup, SessionRef, lock_session};
 
 /// Arguments and results: payloads, `None` for NULL.
@@ -42,7 +43,7 @@ impl StorageFunctions {
                 name: function.name.to_owned(),
                 args: function.args.to_vec(),
                 required: function.required,
-                returns: function.returns,
+                returns: function.returns.external(),
                 strict: function.strict,
             })
             .collect();
@@ -61,11 +62,19 @@ impl ExternalFunctions for StorageFunctions {
         &self.functions
     }
 
-    async fn call(&self, name: &str, args: Vec<Value>) -> Result<Value, QueryError> {
+    async fn call(
+        &self,
+        called: &ExternalFunction,
+        args: Vec<Value>,
+    ) -> Result<Vec<Value>, QueryError> {
+        let name = called.name.as_str();
         let function = FUNCTIONS
             .iter()
-            .find(|function| function.name == name && args.len() >= function.required)
+            .find(|function| function.name == name && function.args == called.args.as_slice())
             .ok_or_else(|| QueryError::internal(format!("there is no function {name}")))?;
+        if name == "pg_sleep" {
+            return sleep(&Args(args)).await;
+        }
         let running = self
             .scans
             .enter(relation_argument(&args))
@@ -78,10 +87,10 @@ impl ExternalFunctions for StorageFunctions {
             .threads()
             .spawn(move || {
                 let result = {
-                    let session = lock_session(&session);
+                    let mut session = lock_session(&session);
                     session.issuer().and_then(|mut io| {
                         let mut call = Call {
-                            session: &session,
+                            session: &mut session,
                             shared: &shared,
                             io: &mut io,
                         };
@@ -112,7 +121,7 @@ fn relation_argument(args: &[Value]) -> Oid {
 
 /// What a function works with.
 struct Call<'a> {
-    session: &'a Session,
+    session: &'a mut Session,
     shared: &'a SqlDatabase,
     io: &'a mut IoContext,
 }
@@ -149,9 +158,30 @@ struct Function {
     name: &'static str,
     args: &'static [Oid],
     required: usize,
-    returns: Oid,
+    returns: Returns,
     strict: bool,
-    run: fn(&mut Call<'_>, &Args) -> Result<Value, EngineError>,
+    run: fn(&mut Call<'_>, &Args) -> Result<Vec<Value>, EngineError>,
+}
+
+/// What a function gives.
+#[derive(Clone, Copy)]
+enum Returns {
+    Value(Oid),
+    Record(&'static [(&'static str, Oid)]),
+}
+
+impl Returns {
+    fn external(self) -> ExternalResult {
+        match self {
+            Returns::Value(oid) => ExternalResult::Value(oid),
+            Returns::Record(columns) => ExternalResult::Record(
+                columns
+                    .iter()
+                    .map(|(name, oid)| ((*name).to_owned(), *oid))
+                    .collect(),
+            ),
+        }
+    }
 }
 
 const FUNCTIONS: &[Function] = &[
@@ -165,7 +195,7 @@ const FUNCTIONS: &[Function] = &[
             oids::INT8,
         ],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: false,
         run: pg_prewarm,
     },
@@ -173,7 +203,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_relation_size",
         args: &[oids::REGCLASS, oids::TEXT],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: true,
         run: pg_relation_size,
     },
@@ -181,7 +211,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_table_size",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: true,
         run: pg_table_size,
     },
@@ -189,16 +219,57 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_total_relation_size",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::INT8,
+        returns: Returns::Value(oids::INT8),
         strict: true,
         // There are no indexes and no TOAST tables yet.
         run: pg_table_size,
     },
     Function {
+        name: "pg_database_size",
+        args: &[oids::OID],
+        required: 1,
+        returns: Returns::Value(oids::INT8),
+        strict: true,
+        run: pg_database_size,
+    },
+    Function {
+        name: "pg_database_size",
+        args: &[oids::NAME],
+        required: 1,
+        returns: Returns::Value(oids::INT8),
+        strict: true,
+        run: pg_database_size_by_name,
+    },
+    Function {
+        name: "pg_tablespace_size",
+        args: &[oids::OID],
+        required: 1,
+        returns: Returns::Value(oids::INT8),
+        strict: true,
+        run: pg_tablespace_size,
+    },
+    Function {
+        name: "set_config",
+        args: &[oids::TEXT, oids::TEXT, oids::BOOL],
+        required: 3,
+        returns: Returns::Value(oids::TEXT),
+        strict: false,
+        run: set_config,
+    },
+    Function {
+        name: "pg_sleep",
+        args: &[oids::FLOAT8],
+        required: 1,
+        returns: Returns::Value(oids::VOID),
+        strict: true,
+        // Waiting takes no thread: see `sleep`.
+        run: |_, _| Ok(one(Some(Vec::new()))),
+    },
+    Function {
         name: "pg_relation_filepath",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::TEXT,
+        returns: Returns::Value(oids::TEXT),
         strict: true,
         run: pg_relation_filepath,
     },
@@ -206,7 +277,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_relation_filenode",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::OID,
+        returns: Returns::Value(oids::OID),
         strict: true,
         run: pg_relation_filenode,
     },
@@ -214,7 +285,12 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_buffercache_evict_relation",
         args: &[oids::REGCLASS],
         required: 1,
-        returns: oids::TEXT,
+        // As pg_buffercache 1.6 has it.
+        returns: Returns::Record(&[
+            ("buffers_evicted", oids::INT4),
+            ("buffers_flushed", oids::INT4),
+            ("buffers_skipped", oids::INT4),
+        ]),
         strict: true,
         run: pg_buffercache_evict_relation,
     },
@@ -222,7 +298,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_cancel_backend",
         args: &[oids::INT4],
         required: 1,
-        returns: oids::BOOL,
+        returns: Returns::Value(oids::BOOL),
         strict: true,
         run: pg_cancel_backend,
     },
@@ -230,7 +306,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_terminate_backend",
         args: &[oids::INT4],
         required: 1,
-        returns: oids::BOOL,
+        returns: Returns::Value(oids::BOOL),
         strict: true,
         run: pg_terminate_backend,
     },
@@ -238,7 +314,7 @@ const FUNCTIONS: &[Function] = &[
         name: "pg_current_xact_id_if_assigned",
         args: &[],
         required: 0,
-        returns: oids::XID8,
+        returns: Returns::Value(oids::XID8),
         strict: true,
         run: pg_current_xact_id_if_assigned,
     },
@@ -265,6 +341,11 @@ fn int8(value: u64) -> Value {
     )
 }
 
+/// The result of a function that gives one value.
+fn one(value: Value) -> Vec<Value> {
+    vec![value]
+}
+
 impl Call<'_> {
     /// The relation `oid`, locked for reading; `None` if there is none.
     fn relation(&mut self, oid: Oid) -> Result<Option<Arc<RelationDesc>>, EngineError> {
@@ -289,7 +370,7 @@ impl Call<'_> {
     }
 }
 
-fn pg_prewarm(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_prewarm(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let oid = args
         .oid(0)
         .ok_or_else(|| bad_parameter("relation cannot be null"))?;
@@ -313,47 +394,131 @@ fn pg_prewarm(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
         first: args.int8(3),
         last: args.int8(4),
     };
-    Ok(Some(
+    Ok(one(Some(
         prewarm(call.session, &request)?.to_le_bytes().to_vec(),
-    ))
+    )))
 }
 
-fn pg_relation_size(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_relation_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let fork = args.text(1).map_or(Ok(ForkNumber::Main), fork_by_name)?;
     // A relation that is gone has no size, which is no error: it may have gone just now.
     let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
-        return Ok(None);
+        return Ok(one(None));
     };
-    Ok(int8(call.fork_bytes(&relation, fork)?))
+    Ok(one(int8(call.fork_bytes(&relation, fork)?)))
 }
 
-fn pg_table_size(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_table_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
-        return Ok(None);
+        return Ok(one(None));
     };
     let mut bytes = 0;
     for fork in [ForkNumber::Main, ForkNumber::Fsm, ForkNumber::Vm] {
         bytes += call.fork_bytes(&relation, fork)?;
     }
-    Ok(int8(bytes))
+    Ok(one(int8(bytes)))
 }
 
-fn pg_relation_filepath(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+/// Bytes of the files in a directory, which may go while they are counted.
+fn directory_bytes(directory: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(std::fs::Metadata::is_file)
+        .map(|metadata| metadata.len())
+        .sum()
+}
+
+fn pg_database_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    let data_dir = call.session.database().data_dir();
+    let directory = args
+        .oid(0)
+        .map(|oid| data_dir.join("base").join(oid.to_string()));
+    Ok(one(directory
+        .filter(|directory| directory.is_dir())
+        .and_then(|directory| int8(directory_bytes(&directory)))))
+}
+
+fn pg_database_size_by_name(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    let name = args.text(0).unwrap_or_default().trim_end_matches('\0');
+    let snapshot = call.session.snapshot()?;
+    let own_changes = call.session.has_own_catalog_changes();
+    let database = call.session.database();
+    let mut view = database.catalog().view(&snapshot, own_changes, call.io);
+    let Some(row) = view.database(name)? else {
+        let message = format!("database \"{name}\" does not exist");
+        return Err(StatementError::new("3D000", message).into());
+    };
+    let directory = database.data_dir().join("base").join(row.oid.to_string());
+    Ok(one(int8(directory_bytes(&directory))))
+}
+
+fn pg_tablespace_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    let data_dir = call.session.database().data_dir();
+    Ok(one(match args.oid(0) {
+        Some(DEFAULTTABLESPACE_OID) => {
+            let databases = std::fs::read_dir(data_dir.join("base"));
+            let databases = databases.into_iter().flatten().flatten();
+            int8(
+                databases
+                    .map(|database| directory_bytes(&database.path()))
+                    .sum(),
+            )
+        }
+        Some(GLOBALTABLESPACE_OID) => int8(directory_bytes(&data_dir.join("global"))),
+        _ => None,
+    }))
+}
+
+/// `set_config_by_name`: a NULL value is the default's.
+fn set_config(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    let Some(name) = args.text(0) else {
+        return Err(StatementError::new("22004", "SET requires parameter name").into());
+    };
+    let local = args.get(2).is_some_and(|value| value == [1]);
+    let settings = call.session.settings_mut();
+    let value = match args.text(1) {
+        Some(value) => value.to_owned(),
+        None => settings.reset_value(name)?,
+    };
+    settings.set(name, &value, local, true)?;
+    Ok(one(Some(settings.show(name)?.1.into_bytes())))
+}
+
+/// `pg_sleep`: the executor waits for a timer, and stops waiting when the query is cancelled.
+async fn sleep(args: &Args) -> Result<Vec<Value>, QueryError> {
+    let seconds = args.get(0).and_then(|bytes| bytes.try_into().ok());
+    let seconds = seconds.map_or(0.0, f64::from_le_bytes);
+    if seconds > 0.0 {
+        // A century stands for ever.
+        let duration = Duration::try_from_secs_f64(seconds.min(3.2e9)).unwrap_or(Duration::MAX);
+        tokio::time::sleep(duration).await;
+    }
+    Ok(one(Some(Vec::new())))
+}
+
+fn pg_relation_filepath(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let relation = args
         .oid(0)
         .map_or(Ok(None), |oid| call.session.relation(oid, call.io))?;
-    Ok(relation.map(|relation| relation.locator.path(ForkNumber::Main).into_bytes()))
+    Ok(one(relation.map(|relation| {
+        relation.locator.path(ForkNumber::Main).into_bytes()
+    })))
 }
 
-fn pg_relation_filenode(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_relation_filenode(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
     let relation = args
         .oid(0)
         .map_or(Ok(None), |oid| call.session.relation(oid, call.io))?;
-    Ok(relation.map(|relation| relation.locator.rel_number.to_le_bytes().to_vec()))
+    Ok(one(relation.map(|relation| {
+        relation.locator.rel_number.to_le_bytes().to_vec()
+    })))
 }
 
-/// PostgreSQL's returns a record of three; its text form is the same.
-fn pg_buffercache_evict_relation(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
+fn pg_buffercache_evict_relation(
+    call: &mut Call<'_>,
+    args: &Args,
+) -> Result<Vec<Value>, EngineError> {
     let Some(relation) = args.oid(0).map_or(Ok(None), |oid| call.relation(oid))? else {
         return Err(StatementError::new("42P01", "could not open relation").into());
     };
@@ -362,11 +527,14 @@ fn pg_buffercache_evict_relation(call: &mut Call<'_>, args: &Args) -> Result<Val
         .database()
         .pool()
         .evict_relation(call.io, relation.locator)?;
-    let text = format!(
-        "({},{},{})",
-        evicted.evicted, evicted.flushed, evicted.skipped
-    );
-    Ok(Some(text.into_bytes()))
+    let counts = [evicted.evicted, evicted.flushed, evicted.skipped];
+    Ok(counts
+        .into_iter()
+        .map(|count| {
+            let count = i32::try_from(count).unwrap_or(i32::MAX);
+            Some(count.to_le_bytes().to_vec())
+        })
+        .collect())
 }
 
 fn request(call: &Call<'_>, args: &Args, reason: CancelReason) -> Value {
@@ -382,15 +550,18 @@ fn request(call: &Call<'_>, args: &Args, reason: CancelReason) -> Value {
     Some(vec![u8::from(found.is_some())])
 }
 
-fn pg_cancel_backend(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
-    Ok(request(call, args, CancelReason::UserRequest))
+fn pg_cancel_backend(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    Ok(one(request(call, args, CancelReason::UserRequest)))
 }
 
-fn pg_terminate_backend(call: &mut Call<'_>, args: &Args) -> Result<Value, EngineError> {
-    Ok(request(call, args, CancelReason::Terminate))
+fn pg_terminate_backend(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
+    Ok(one(request(call, args, CancelReason::Terminate)))
 }
 
-fn pg_current_xact_id_if_assigned(call: &mut Call<'_>, _: &Args) -> Result<Value, EngineError> {
+fn pg_current_xact_id_if_assigned(
+    call: &mut Call<'_>,
+    _: &Args,
+) -> Result<Vec<Value>, EngineError> {
     let xid = call.session.transaction()?.full_xid();
-    Ok(xid.map(|xid| xid.0.to_le_bytes().to_vec()))
+    Ok(one(xid.map(|xid| xid.0.to_le_bytes().to_vec())))
 }

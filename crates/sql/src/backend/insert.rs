@@ -29,12 +29,13 @@ impl Backend {
             return self.insert_defaults(relation);
         };
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let targets = targets(&relation, &given);
         refuse_narrow_source(&planner, sql, insert, source, values)?;
         let mut stream = self
             .shared
             .block_on(planner.run_insert(sql, source, &targets, values))?;
+        lock_session(&self.engine).refuse_if_read_only("INSERT")?;
         let width = stream.fields().len();
         let given = given[..width].to_vec();
         let defaults = self.evaluate_defaults(&relation, |index| !given.contains(&index))?;
@@ -65,13 +66,14 @@ impl Backend {
         let Some(source) = &insert.source else {
             return Ok(Vec::new());
         };
-        let planner = self.planner(&self.styles());
+        let planner = self.planner(&self.styles())?;
         let targets = targets(&relation, &given);
         let types = planner.describe_insert(sql, source, &targets, declared)?;
         Ok(types.iter().map(|ty| ty.oid).collect())
     }
 
     fn insert_defaults(&mut self, relation: Arc<RelationDesc>) -> Result<u64, SqlError> {
+        lock_session(&self.engine).refuse_if_read_only("INSERT")?;
         let defaults = self.evaluate_defaults(&relation, |_| true)?;
         let columns = LoadColumns {
             given: Vec::new(),

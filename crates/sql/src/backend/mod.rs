@@ -4,7 +4,7 @@
 //! What streams outlives `execute`: rows of a query are computed by the executor and the scans'
 //! threads; COPY keeps the engine thread, and the backend with it, until its data has ended.
 //!
-//! - [`prepared`]: analysis, parameters; PREPARE, EXECUTE, DEALLOCATE
+//! - [`prepared`], [`named`]: analysis, parameters; PREPARE, EXECUTE, DEALLOCATE
 //! - [`queries`], [`rows`]: SELECT and EXPLAIN
 //! - [`insert`], [`copy_from`], [`copy_to`], [`copy_file`]: rows in and out
 //! - [`ddl`], [`settings`], [`transaction`]: utility statements
@@ -17,6 +17,7 @@ mod ddl;
 mod facts;
 mod functions;
 mod insert;
+mod named;
 mod prepared;
 mod queries;
 mod rows;
@@ -24,7 +25,7 @@ mod settings;
 mod transaction;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,11 +40,12 @@ use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, p
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
-use crate::query::{Batch, Planner, QueryInputs, QueryStream, Styles};
+use crate::query::{Batch, Planner, QueryContext, QueryInputs, QueryRuntime, QueryStream, Styles};
 use crate::relations::{Resolver, ScanGroup, SessionRef, SharedSession, lock_session};
 use crate::statement::{Statement, TransactionStatement};
 use crate::views::{Activity, ActivityState};
 
+pub(crate) use named::NamedStatements;
 pub use prepared::Prepared;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
@@ -123,21 +125,28 @@ pub(crate) struct Backend {
     engine: SharedSession,
     /// The scans of the running transaction.
     scans: ScanGroup,
-    /// What PREPARE made.
-    statements: BTreeMap<String, Arc<Prepared>>,
+    named: NamedStatements,
     notices: Vec<Notice>,
     status: TransactionStatus,
     /// A transaction is in progress, a block's or an implicit one.
     in_transaction: bool,
+    /// The statement is one of several in a query string: they count as a transaction block.
+    in_implicit_block: bool,
+    /// The transaction has run a statement.
+    has_run: bool,
+    /// How many EXECUTEs are running, one by the other.
+    execute_depth: usize,
     transaction_start_us: i64,
     statement_start_us: i64,
+    /// The room to spill of a session that has a `temp_file_limit`.
+    limited_runtime: RefCell<Option<QueryRuntime>>,
     /// Enforces `statement_timeout`.
     timer: Option<AbortOnDrop>,
     activity: Arc<Activity>,
 }
 
 impl Backend {
-    pub fn new(shared: Arc<SqlDatabase>, session: Session) -> Backend {
+    pub fn new(shared: Arc<SqlDatabase>, session: Session, named: NamedStatements) -> Backend {
         let entry = session.entry();
         let start_us = now_us();
         let activity =
@@ -149,10 +158,14 @@ impl Backend {
             shared,
             engine: Arc::new(Mutex::new(session)),
             scans: ScanGroup::new(),
-            statements: BTreeMap::new(),
+            named,
             notices: Vec::new(),
             status: TransactionStatus::Idle,
             in_transaction: false,
+            in_implicit_block: false,
+            has_run: false,
+            execute_depth: 0,
+            limited_runtime: RefCell::new(None),
             transaction_start_us: start_us,
             statement_start_us: start_us,
             timer: None,
@@ -236,6 +249,7 @@ impl Backend {
         self.statement_start_us = now_us();
         if begins {
             self.scans = ScanGroup::new();
+            self.has_run = false;
             self.transaction_start_us = self.statement_start_us;
         }
         self.in_transaction = true;
@@ -244,7 +258,7 @@ impl Backend {
         drop(session);
         self.timer = match (timeout_ms, statement) {
             (Ok(timeout_ms @ 1..), Some(statement)) => {
-                let task = self.shared.spawn(async move {
+                let task = self.shared.spawn_timer(async move {
                     tokio::time::sleep(Duration::from_millis(timeout_ms)).await;
                     cancel.request_for(statement, CancelReason::StatementTimeout);
                 });
@@ -326,7 +340,7 @@ impl Backend {
         result.map(Arc::new)
     }
 
-    /// Runs a statement.
+    /// Runs a statement. `in_implicit_block`: its query string has others.
     ///
     /// # Errors
     /// The statement's; its transaction is rolled back.
@@ -334,9 +348,13 @@ impl Backend {
         &mut self,
         prepared: &Arc<Prepared>,
         params: Vec<Param>,
+        in_implicit_block: bool,
         early: &mut Early,
     ) -> Result<Finished, SqlError> {
+        self.in_implicit_block = in_implicit_block;
+        self.execute_depth = 0;
         let result = self.run(prepared, params, early);
+        self.has_run = true;
         if result.is_err() {
             self.abort();
         } else {
@@ -366,6 +384,12 @@ impl Backend {
             self.transaction_start_us,
             self.statement_start_us,
         );
+        if statement.takes_snapshot() {
+            lock_session(&self.engine).note_query();
+        }
+        if let Some(command) = statement.writing_utility() {
+            lock_session(&self.engine).refuse_if_read_only(command)?;
+        }
         let values = prepared.values(params, &self.styles().input)?;
         match statement {
             Statement::Query(query) => self.select(prepared, query, &values).map(Finished::Outcome),
@@ -415,9 +439,29 @@ impl Backend {
                 self.prepare_named(prepare)?;
                 Ok(Finished::command("PREPARE"))
             }
-            Statement::Execute(execute) => self.execute_named(execute, early),
+            Statement::Execute(execute) => self.execute_named(prepared, execute, early),
             Statement::Deallocate(name) => self.deallocate(name.as_deref()).map(Finished::command),
         }
+    }
+
+    /// Whether the statement is in a transaction block, be it of BEGIN or of a query string
+    /// (`CheckTransactionBlock` in PostgreSQL's `access/transam/xact.c`).
+    fn is_in_block(&self) -> bool {
+        self.status != TransactionStatus::Idle || self.in_implicit_block || self.execute_depth > 0
+    }
+
+    /// Refuses `command`, which cannot be rolled back, where that could be asked for
+    /// (`PreventInTransactionBlock`).
+    fn refuse_in_block(&self, command: &str) -> Result<(), SqlError> {
+        let reason =
+            if self.status != TransactionStatus::Idle || self.in_implicit_block || self.has_run {
+                "run inside a transaction block"
+            } else if self.execute_depth > 0 {
+                "be executed from a function"
+            } else {
+                return Ok(());
+            };
+        Err(SqlError::new("25001", format!("{command} cannot {reason}")))
     }
 
     fn refuse_if_failed(&self) -> Result<(), SqlError> {
@@ -452,27 +496,31 @@ impl Backend {
             "escape" => trunkline_types::ByteaOutput::Escape,
             _ => trunkline_types::ByteaOutput::Hex,
         };
-        Arc::new(Styles {
-            input: InputStyle {
+        Arc::new(Styles::new(
+            InputStyle {
                 time_zone: time_zone.clone(),
                 date_order,
                 now_us: self.transaction_start_us,
             },
-            output: OutputStyle {
+            OutputStyle {
                 time_zone,
                 date_style,
                 date_order,
                 extra_float_digits: i32::try_from(settings.integer("extra_float_digits"))
                     .unwrap_or(1),
                 bytea_output,
+                names: None,
             },
-        })
+        ))
     }
 
     /// A planner for the running statement.
-    fn planner(&self, styles: &Arc<Styles>) -> Planner {
+    ///
+    /// # Errors
+    /// The room that `temp_file_limit` asks for cannot be had.
+    fn planner(&self, styles: &Arc<Styles>) -> Result<Planner, SqlError> {
         let resolver = Arc::new(Resolver::new(&self.engine, &self.shared, &self.scans));
-        let work_mem_kb = lock_session(&self.engine).settings().integer("work_mem");
+        let context = self.query_context()?;
         let session = facts::Facts::new(
             &lock_session(&self.engine),
             SessionRef::new(&self.engine),
@@ -485,12 +533,35 @@ impl Backend {
             SessionRef::new(&self.engine),
             &self.scans,
         );
-        self.shared.query_context(work_mem_kb).planner(QueryInputs {
+        Ok(context.planner(QueryInputs {
             tables: resolver,
             session: Arc::new(session),
             external: Arc::new(external),
             styles: Arc::clone(styles),
-        })
+        }))
+    }
+
+    /// The context for what the settings are now.
+    fn query_context(&self) -> Result<QueryContext, SqlError> {
+        let session = lock_session(&self.engine);
+        let settings = SqlDatabase::query_settings(
+            session.settings().integer("work_mem"),
+            session.scan_partitions(),
+        );
+        let limit_kb = u64::try_from(session.settings().integer("temp_file_limit")).ok();
+        drop(session);
+        let mut limited = self.limited_runtime.borrow_mut();
+        let Some(limit_kb) = limit_kb else {
+            *limited = None;
+            return Ok(self.shared.query_context(settings));
+        };
+        let runtime = match limited.take() {
+            Some(runtime) if runtime.temp_file_limit_kb() == Some(limit_kb) => runtime,
+            _ => self.shared.query_runtime().with_temp_file_limit(limit_kb)?,
+        };
+        let context = QueryContext::new(&runtime, settings);
+        *limited = Some(runtime);
+        Ok(context)
     }
 
     /// The next rows of a query that this thread itself reads.

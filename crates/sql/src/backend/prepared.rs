@@ -10,6 +10,7 @@ use super::{Backend, Early, Finished};
 use crate::error::SqlError;
 use crate::outcome::{FieldDesc, Format, Param};
 use crate::query::{Field, ParameterValues, PgType};
+use crate::relations::lock_session;
 use crate::statement::{
     ExecuteStatement, PrepareStatement, Statement, parse_statement, split_statements,
 };
@@ -81,15 +82,23 @@ impl Prepared {
             && fields.iter().zip(&self.fields).all(|(now, then)| {
                 now.name == then.name && now.ty.oid == then.type_oid && now.ty.typmod == then.typmod
             });
-        if same {
-            Ok(())
-        } else {
-            Err(SqlError::not_supported(
-                "cached plan must not change result type",
-            ))
-        }
+        if same { Ok(()) } else { Err(result_changed()) }
     }
 }
+
+fn result_changed() -> SqlError {
+    SqlError::not_supported("cached plan must not change result type")
+}
+
+fn no_statement(name: &str) -> SqlError {
+    SqlError::new(
+        "26000",
+        format!("prepared statement \"{name}\" does not exist"),
+    )
+}
+
+/// How deep EXECUTE may run EXECUTE.
+const EXECUTE_DEPTH_MAX: usize = 32;
 
 fn payload(param: Param, oid: Oid, style: &InputStyle) -> Result<Option<Vec<u8>>, SqlError> {
     let Some(value) = param.value else {
@@ -164,7 +173,8 @@ impl Backend {
         match statement {
             Statement::Query(query) => {
                 self.begin_statement()?;
-                let planner = self.planner(&self.styles());
+                lock_session(&self.engine).note_query();
+                let planner = self.planner(&self.styles())?;
                 let description = planner.describe(sql, query, declared)?;
                 Ok(Analysis {
                     param_types: description.parameters.iter().map(|ty| ty.oid).collect(),
@@ -173,6 +183,7 @@ impl Backend {
             }
             Statement::Insert(insert) if may_have_parameters(sql) => {
                 self.begin_statement()?;
+                lock_session(&self.engine).note_query();
                 let types = self.describe_insert(sql, insert, declared)?;
                 Ok(Analysis {
                     param_types: types,
@@ -199,7 +210,7 @@ impl Backend {
                 })
             }
             Statement::Execute(execute) => {
-                let fields = self.named(&execute.name)?.fields.clone();
+                let fields = self.statement_named(&execute.name)?.fields.clone();
                 Ok(Analysis {
                     fields,
                     ..Analysis::default()
@@ -209,40 +220,37 @@ impl Backend {
         }
     }
 
-    fn named(&self, name: &str) -> Result<&Arc<Prepared>, SqlError> {
-        self.statements.get(name).ok_or_else(|| {
-            SqlError::new(
-                "26000",
-                format!("prepared statement \"{name}\" does not exist"),
-            )
-        })
+    fn statement_named(&self, name: &str) -> Result<Arc<Prepared>, SqlError> {
+        self.named.get(name).ok_or_else(|| no_statement(name))
     }
 
     pub(super) fn prepare_named(&mut self, prepare: &PrepareStatement) -> Result<(), SqlError> {
-        if self.statements.contains_key(&prepare.name) {
-            return Err(SqlError::new(
-                "42P05",
-                format!("prepared statement \"{}\" already exists", prepare.name),
-            ));
-        }
         let mut declared = Vec::with_capacity(prepare.parameter_types.len());
         for name in &prepare.parameter_types {
             declared.push(super::ddl::resolve_type_name(name)?.0);
         }
         let prepared = self.analyse(&prepare.text, &declared)?;
-        self.statements
-            .insert(prepare.name.clone(), Arc::new(prepared));
-        Ok(())
+        self.named.insert(&prepare.name, Arc::new(prepared))
     }
 
+    /// Runs EXECUTE, which was announced as `announced`.
     pub(super) fn execute_named(
         &mut self,
+        announced: &Prepared,
         execute: &ExecuteStatement,
         early: &mut Early,
     ) -> Result<Finished, SqlError> {
-        let prepared = Arc::clone(self.named(&execute.name)?);
+        // The protocol can give a name to an EXECUTE of itself.
+        if self.execute_depth == EXECUTE_DEPTH_MAX {
+            return Err(SqlError::new("54001", "stack depth limit exceeded"));
+        }
+        let prepared = self.statement_named(&execute.name)?;
+        if prepared.fields != announced.fields {
+            return Err(result_changed());
+        }
         let (given, wanted) = (execute.arguments.len(), prepared.param_types.len());
-        if given != wanted {
+        // PostgreSQL does not look at the arguments of a statement without parameters.
+        if given != wanted && wanted != 0 {
             return Err(SqlError::new(
                 "42601",
                 format!(
@@ -253,7 +261,7 @@ impl Backend {
             .with_detail(format!("Expected {wanted} parameters but got {given}.")));
         }
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let mut params = Vec::with_capacity(wanted);
         for (index, (argument, oid)) in execute
             .arguments
@@ -282,20 +290,23 @@ impl Backend {
                 }
             });
         }
-        self.run(&prepared, params, early)
+        if prepared.is_empty_query() {
+            return Ok(Finished::command("EXECUTE"));
+        }
+        self.execute_depth += 1;
+        let finished = self.run(&prepared, params, early);
+        self.execute_depth -= 1;
+        finished
     }
 
     pub(super) fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, SqlError> {
         match name {
             None => {
-                self.statements.clear();
+                self.named.clear();
                 Ok("DEALLOCATE ALL")
             }
-            Some(name) => {
-                self.named(name)?;
-                self.statements.remove(name);
-                Ok("DEALLOCATE")
-            }
+            Some(name) if self.named.remove(name) => Ok("DEALLOCATE"),
+            Some(name) => Err(no_statement(name)),
         }
     }
 }

@@ -19,12 +19,14 @@ impl Backend {
         values: &ParameterValues,
     ) -> Result<Outcome, SqlError> {
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let stream = self
             .shared
             .block_on(planner.run(prepared.text(), query, values))?;
         prepared.check_fields(stream.fields())?;
-        let rows = row_stream(&self.shared, stream, styles.output.clone(), self.cancel())?;
+        let open = self.scans.open_result(stream.relations());
+        let style = styles.output.clone();
+        let rows = row_stream(&self.shared, stream, style, self.cancel(), open)?;
         Ok(Outcome::Rows(rows))
     }
 
@@ -66,7 +68,7 @@ impl Backend {
         values: &ParameterValues,
     ) -> Result<Vec<String>, SqlError> {
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let explain = |query: &Query| -> Result<Vec<String>, QueryError> {
             self.shared.block_on(planner.explain(sql, query, values))
         };
@@ -93,7 +95,7 @@ impl Backend {
         values: &ParameterValues,
     ) -> Result<u64, SqlError> {
         let styles = self.styles();
-        let planner = self.planner(&styles);
+        let planner = self.planner(&styles)?;
         let mut stream = self.shared.block_on(planner.run(sql, query, values))?;
         let cancel = self.cancel();
         let mut rows = 0;

@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use tokio::task::AbortHandle;
 use trunkline_txn::CancelToken;
 use trunkline_types::{ColumnType, OutputStyle, output_binary, output_text};
 
-use super::{AbortOnDrop, cancelled};
+use super::cancelled;
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{BatchRows, Cell, Format, RowBatch, RowStream, RowTag};
-use crate::query::{Batch, Field, QueryStream};
+use crate::query::{Batch, Field, QueryStop, QueryStream};
+use crate::relations::OpenResult;
 
 /// Batches that wait for the reader.
 const BATCHES_AHEAD: usize = 2;
@@ -57,17 +59,34 @@ pub(super) fn column_types(fields: &[Field]) -> Result<Arc<[ColumnType]>, SqlErr
         .collect()
 }
 
+/// A query on the executor, seen from the reader of its rows; dropping it stops the query.
+struct RunningQuery {
+    task: AbortHandle,
+    stop: QueryStop,
+    _open: OpenResult,
+}
+
+impl Drop for RunningQuery {
+    fn drop(&mut self) {
+        self.stop.stop();
+        self.task.abort();
+    }
+}
+
 /// Runs a query on the executor; dropping the result stops it.
 pub(super) fn row_stream(
     shared: &SqlDatabase,
     mut stream: QueryStream,
     style: OutputStyle,
     cancel: CancelToken,
+    open: OpenResult,
 ) -> Result<RowStream, SqlError> {
     let columns = column_types(stream.fields())?;
     let style = Arc::new(style);
     let tag = RowTag::Counted("SELECT");
     let (sender, rows) = RowStream::channel(tag, BATCHES_AHEAD);
+    let stop = stream.stop().clone();
+    let reader_cancel = cancel.clone();
     let task = shared.spawn(async move {
         loop {
             let batch = tokio::select! {
@@ -90,12 +109,28 @@ pub(super) fn row_stream(
             }
         }
     });
-    let state = (rows, AbortOnDrop(task.abort_handle()));
+    let running = RunningQuery {
+        task: task.abort_handle(),
+        stop,
+        _open: open,
+    };
     Ok(RowStream::new(
         tag,
-        futures::stream::unfold(state, |(mut rows, running)| async {
-            let batch = rows.next().await?;
-            Some((batch, (rows, running)))
+        futures::stream::unfold(Some((rows, running)), move |state| {
+            let cancel = reader_cancel.clone();
+            async move {
+                let (mut rows, running) = state?;
+                // The reader does not wait for a query that is in the middle of something long.
+                let batch = tokio::select! {
+                    biased;
+                    reason = cancel.requested_async() => Some(Err(cancelled(reason))),
+                    batch = rows.next() => batch,
+                };
+                match batch? {
+                    Ok(batch) => Some((Ok(batch), Some((rows, running)))),
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
         }),
     ))
 }

@@ -5,7 +5,7 @@ use trunkline_types::{ColumnType, oids};
 
 use super::{Backend, setting_text};
 use crate::error::SqlError;
-use crate::outcome::{DatumRows, FieldDesc, Outcome, RowStream, RowTag, TransactionStatus};
+use crate::outcome::{DatumRows, FieldDesc, Outcome, RowStream, RowTag};
 use crate::relations::lock_session;
 use crate::statement::{Discard, SetStatement};
 
@@ -77,7 +77,7 @@ impl Backend {
                 Ok(())
             }
             SetStatement::Transaction(modes) => {
-                if self.status == TransactionStatus::Idle {
+                if !self.is_in_block() {
                     self.warn(
                         "25P01",
                         "SET TRANSACTION can only be used in transaction blocks",
@@ -85,11 +85,18 @@ impl Backend {
                 }
                 self.set_modes(modes)
             }
+            SetStatement::Characteristics(defaults) => {
+                let mut session = lock_session(&self.engine);
+                for (name, value) in defaults {
+                    session.settings_mut().set(name, value, false, true)?;
+                }
+                Ok(())
+            }
         }
     }
 
     fn warn_local(&mut self, local: bool) {
-        if local && self.status == TransactionStatus::Idle {
+        if local && !self.is_in_block() {
             self.warn("25P01", "SET LOCAL can only be used in transaction blocks");
         }
     }
@@ -97,14 +104,9 @@ impl Backend {
     pub(super) fn discard(&mut self, what: Discard) -> Result<&'static str, SqlError> {
         match what {
             Discard::All => {
-                if self.status != TransactionStatus::Idle {
-                    return Err(SqlError::new(
-                        "25001",
-                        "DISCARD ALL cannot run inside a transaction block",
-                    ));
-                }
+                self.refuse_in_block("DISCARD ALL")?;
                 lock_session(&self.engine).settings_mut().reset_all(true);
-                self.statements.clear();
+                self.named.clear();
                 Ok("DISCARD ALL")
             }
             // Plans are made anew for every execution; the other two have nothing to forget.

@@ -16,12 +16,17 @@ impl Backend {
         statement: &TransactionStatement,
     ) -> Result<&'static str, SqlError> {
         match statement {
-            TransactionStatement::Begin(modes) => {
+            TransactionStatement::Begin { is_start, modes } => {
                 self.begin_block(modes)?;
-                Ok("BEGIN")
+                Ok(if *is_start {
+                    "START TRANSACTION"
+                } else {
+                    "BEGIN"
+                })
             }
             TransactionStatement::Commit { chain } => {
                 self.refuse_chain_outside_block("COMMIT", *chain)?;
+                let modes = self.transaction_modes();
                 self.timer = None;
                 self.scans.close();
                 let outcome = lock_session(&self.engine).commit_block();
@@ -35,12 +40,13 @@ impl Backend {
                     }
                 };
                 if *chain {
-                    self.begin_block(&[])?;
+                    self.begin_block(&modes)?;
                 }
                 Ok(tag)
             }
             TransactionStatement::Rollback { chain } => {
                 self.refuse_chain_outside_block("ROLLBACK", *chain)?;
+                let modes = self.transaction_modes();
                 self.timer = None;
                 self.scans.close();
                 let had_block = lock_session(&self.engine).rollback_block();
@@ -49,7 +55,7 @@ impl Backend {
                     self.warn("25P01", NO_TRANSACTION);
                 }
                 if *chain {
-                    self.begin_block(&[])?;
+                    self.begin_block(&modes)?;
                 }
                 Ok("ROLLBACK")
             }
@@ -75,6 +81,27 @@ impl Backend {
             self.warn("25001", "there is already a transaction in progress");
         }
         self.set_modes(modes)
+    }
+
+    /// What AND CHAIN gives to the next transaction.
+    fn transaction_modes(&self) -> Vec<(String, String)> {
+        let session = lock_session(&self.engine);
+        let settings = session.settings();
+        let switch = |name: &str| if settings.switch(name) { "on" } else { "off" };
+        [
+            "transaction_isolation",
+            "transaction_read_only",
+            "transaction_deferrable",
+        ]
+        .into_iter()
+        .map(|name| {
+            let value = match name {
+                "transaction_isolation" => settings.text(name),
+                _ => switch(name),
+            };
+            (name.to_owned(), value.to_owned())
+        })
+        .collect()
     }
 
     /// `ISOLATION LEVEL ...` and its like, for the running transaction.

@@ -13,7 +13,9 @@ use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{
+    SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
+};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
@@ -27,8 +29,10 @@ use super::analyze::{
     Analyzer, AssignmentTarget, Bound, Environment, Level, Parameters, Scope, check_width,
 };
 use super::column::{ColumnReader, scalar_from_payload};
+use super::constants;
 use super::cooperation::CooperativeJoins;
 use super::error::{QueryError, sqlstate};
+use super::interrupts::{Interrupts, QueryStop};
 use super::parse::parse_expression;
 use super::pgtype::{PgType, arrow_type};
 use super::session::{ExternalFunctions, SessionFunctions, TableResolver};
@@ -39,6 +43,9 @@ use super::value::Styles;
 pub struct QueryRuntime {
     memory: Arc<dyn MemoryPool>,
     environment: Arc<RuntimeEnv>,
+    spill_directory: Option<PathBuf>,
+    /// `temp_file_limit` in kB, for those who have one of their own.
+    temp_file_limit_kb: Option<u64>,
 }
 
 /// Limits of a [`QueryRuntime`].
@@ -58,13 +65,7 @@ impl QueryRuntime {
     /// # Errors
     /// 58030 if the spill directory can't be used.
     pub fn new(limits: RuntimeLimits) -> Result<Self, QueryError> {
-        let mode = match limits.spill_directory {
-            Some(directory) => DiskManagerMode::Directories(vec![directory]),
-            None => DiskManagerMode::Disabled,
-        };
-        let disk = DiskManagerBuilder::default()
-            .with_mode(mode)
-            .with_max_temp_directory_size(limits.spill_limit_bytes);
+        let disk = disk_manager(limits.spill_directory.as_ref(), limits.spill_limit_bytes);
         let memory: Arc<dyn MemoryPool> =
             Arc::new(GreedyMemoryPool::new(limits.memory_limit_bytes));
         let environment = RuntimeEnvBuilder::new()
@@ -74,13 +75,48 @@ impl QueryRuntime {
         Ok(Self {
             memory,
             environment,
+            spill_directory: limits.spill_directory,
+            temp_file_limit_kb: None,
         })
+    }
+
+    /// The same memory, with room to spill that nobody else uses.
+    ///
+    /// # Errors
+    /// 58030 if the spill directory can't be used.
+    pub fn with_temp_file_limit(&self, limit_kb: u64) -> Result<Self, QueryError> {
+        let limit_bytes = limit_kb.saturating_mul(1024);
+        let disk = disk_manager(self.spill_directory.as_ref(), limit_bytes).build()?;
+        Ok(Self {
+            memory: Arc::clone(&self.memory),
+            environment: Arc::new(RuntimeEnv {
+                disk_manager: Arc::new(disk),
+                ..RuntimeEnv::clone(&self.environment)
+            }),
+            spill_directory: self.spill_directory.clone(),
+            temp_file_limit_kb: Some(limit_kb),
+        })
+    }
+
+    /// The limit that [`QueryRuntime::with_temp_file_limit`] gave it.
+    pub fn temp_file_limit_kb(&self) -> Option<u64> {
+        self.temp_file_limit_kb
     }
 
     /// Memory that running queries hold at the moment.
     pub fn memory_in_use_bytes(&self) -> usize {
         self.memory.reserved()
     }
+}
+
+fn disk_manager(directory: Option<&PathBuf>, limit_bytes: u64) -> DiskManagerBuilder {
+    let mode = match directory {
+        Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+        None => DiskManagerMode::Disabled,
+    };
+    DiskManagerBuilder::default()
+        .with_mode(mode)
+        .with_max_temp_directory_size(limit_bytes)
 }
 
 /// Bounds each operator that can spill by `work_mem`; those that can't are bounded by the
@@ -160,6 +196,7 @@ pub struct QuerySettings {
 #[derive(Clone, Debug)]
 pub struct QueryContext {
     state: Arc<SessionState>,
+    temp_file_limit_kb: Option<u64>,
 }
 
 impl QueryContext {
@@ -193,6 +230,7 @@ impl QueryContext {
             .build();
         Self {
             state: Arc::new(state),
+            temp_file_limit_kb: runtime.temp_file_limit_kb,
         }
     }
 
@@ -206,6 +244,7 @@ impl QueryContext {
                 styles: inputs.styles,
                 state: Arc::clone(&self.state),
             },
+            temp_file_limit_kb: self.temp_file_limit_kb,
         }
     }
 }
@@ -271,6 +310,15 @@ pub struct InsertTarget<'t> {
 #[derive(Clone)]
 pub struct Planner {
     environment: Environment,
+    temp_file_limit_kb: Option<u64>,
+}
+
+/// An analysed and planned statement.
+struct Planned {
+    bound: Bound,
+    plan: Arc<dyn ExecutionPlan>,
+    /// The catalogs' relations that it reads.
+    relations: Vec<Oid>,
 }
 
 fn fields_of(bound: &Bound) -> Vec<Field> {
@@ -361,9 +409,11 @@ impl Planner {
         query: &Query,
         parameters: &ParameterValues,
     ) -> Result<QueryStream, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = analyzer.query(query, None)?;
-        self.start(bound).await
+        let parameters = Self::given(parameters)?;
+        let planned = self
+            .planned(sql, parameters, |analyzer| analyzer.query(query, None))
+            .await?;
+        self.start(planned)
     }
 
     /// Runs an INSERT's source: its rows have the targets' types, in the targets' order. A
@@ -378,9 +428,13 @@ impl Planner {
         targets: &[InsertTarget<'_>],
         parameters: &ParameterValues,
     ) -> Result<QueryStream, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = insert_source(&mut analyzer, source, targets)?;
-        self.start(bound).await
+        let parameters = Self::given(parameters)?;
+        let planned = self
+            .planned(sql, parameters, |analyzer| {
+                insert_source(analyzer, source, targets)
+            })
+            .await?;
+        self.start(planned)
     }
 
     /// The lines that EXPLAIN shows for a query.
@@ -393,10 +447,11 @@ impl Planner {
         query: &Query,
         parameters: &ParameterValues,
     ) -> Result<Vec<String>, QueryError> {
-        let mut analyzer = self.analyzer(sql, Self::given(parameters)?);
-        let bound = analyzer.query(query, None)?;
-        let plan = self.physical_plan(&bound.plan).await?;
-        Ok(displayable(plan.as_ref())
+        let parameters = Self::given(parameters)?;
+        let planned = self
+            .planned(sql, parameters, |analyzer| analyzer.query(query, None))
+            .await?;
+        Ok(displayable(planned.plan.as_ref())
             .indent(false)
             .to_string()
             .lines()
@@ -431,15 +486,82 @@ impl Planner {
         &self,
         plan: &LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-        Ok(self.environment.state.create_physical_plan(plan).await?)
+        let state = &self.environment.state;
+        let plan = state.optimize(plan)?;
+        constants::check(&plan, state)?;
+        Ok(state
+            .query_planner()
+            .create_physical_plan(&plan, state.as_ref())
+            .await?)
     }
 
-    async fn start(&self, bound: Bound) -> Result<QueryStream, QueryError> {
+    /// Has the names read that values of these types are printed with, for who prints them without
+    /// a query.
+    ///
+    /// # Errors
+    /// Those of reading the catalogs.
+    pub fn require_names(&self, types: impl IntoIterator<Item = PgType>) -> Result<(), QueryError> {
+        let analyzer = self.analyzer("", Parameters::default());
+        types
+            .into_iter()
+            .try_for_each(|ty| analyzer.require_for(ty))
+    }
+
+    /// Analyses and plans. A statement with a subquery that no join can stand for is analysed once
+    /// more, with its subqueries as plans of their own.
+    async fn planned(
+        &self,
+        sql: &str,
+        parameters: Parameters,
+        analyse: impl Fn(&mut Analyzer<'_>) -> Result<Bound, QueryError>,
+    ) -> Result<Planned, QueryError> {
+        let mut analyzer = self.analyzer(sql, parameters.clone());
+        let bound = analyse(&mut analyzer)?;
+        for column in &bound.columns {
+            analyzer.require_for(column.ty)?;
+        }
+        let error = match self.physical_plan(&bound.plan).await {
+            Ok(plan) => {
+                return Ok(Planned {
+                    bound,
+                    plan,
+                    relations: analyzer.relations,
+                });
+            }
+            Err(error) => error,
+        };
+        if !error.is_about_correlation() {
+            return Err(error);
+        }
+        let mut analyzer = self.analyzer(sql, parameters);
+        analyzer.all_subplans = true;
+        let bound = analyse(&mut analyzer)?;
         let plan = self.physical_plan(&bound.plan).await?;
-        let stream = execute_stream(plan, self.environment.state.task_ctx())?;
+        Ok(Planned {
+            bound,
+            plan,
+            relations: analyzer.relations,
+        })
+    }
+
+    fn start(&self, planned: Planned) -> Result<QueryStream, QueryError> {
+        let Planned {
+            bound,
+            plan,
+            relations,
+        } = planned;
+        let interrupts = Interrupts::new(Arc::clone(&self.environment.session));
+        let state = &self.environment.state;
+        let config = state.config().clone();
+        let context = TaskContext::from(state.as_ref())
+            .with_session_config(config.with_extension(Arc::clone(&interrupts)));
+        let stream = execute_stream(plan, Arc::new(context))?;
         Ok(QueryStream {
             fields: fields_of(&bound).into(),
+            relations,
+            stop: QueryStop::new(&interrupts),
             stream,
+            temp_file_limit_kb: self.temp_file_limit_kb,
         })
     }
 }
@@ -483,7 +605,9 @@ fn insert_source(
         _ => {
             let types: Vec<PgType> = targets.iter().map(|target| target.ty).collect();
             let bound = analyzer.query_into(source, None, Some(&types))?;
-            check_width(bound.columns.len(), targets.len())?;
+            check_width(bound.columns.len(), targets.len(), |index| {
+                bound.columns.get(index).and_then(|column| column.position)
+            })?;
             bound
         }
     };
@@ -493,7 +617,17 @@ fn insert_source(
 /// The result of a query while it is being computed. Dropping it stops the query.
 pub struct QueryStream {
     fields: Arc<[Field]>,
+    relations: Vec<Oid>,
+    stop: QueryStop,
     stream: SendableRecordBatchStream,
+    temp_file_limit_kb: Option<u64>,
+}
+
+impl Drop for QueryStream {
+    fn drop(&mut self) {
+        // Tasks that it spawned may be in the middle of something long.
+        self.stop.stop();
+    }
 }
 
 impl QueryStream {
@@ -502,12 +636,31 @@ impl QueryStream {
         &self.fields
     }
 
+    /// The relations of the catalogs that it reads.
+    pub fn relations(&self) -> &[Oid] {
+        &self.relations
+    }
+
+    /// What stops it while it is being polled elsewhere.
+    pub fn stop(&self) -> &QueryStop {
+        &self.stop
+    }
+
     /// The next rows, never an empty batch.
     pub async fn next(&mut self) -> Option<Result<Batch, QueryError>> {
         loop {
             let batch = match self.stream.next().await? {
                 Ok(batch) => batch,
-                Err(error) => return Some(Err(error.into())),
+                Err(error) => {
+                    let mut error = QueryError::from(error);
+                    if let (sqlstate::CONFIGURATION_LIMIT_EXCEEDED, Some(limit_kb)) =
+                        (error.sqlstate, self.temp_file_limit_kb)
+                    {
+                        // PostgreSQL's message ends with the limit (`FileWriteV` in fd.c).
+                        error.message.push_str(&format!(" ({limit_kb}kB)"));
+                    }
+                    return Some(Err(error));
+                }
             };
             if batch.num_rows() > 0 {
                 return Some(Ok(Batch {

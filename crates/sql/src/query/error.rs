@@ -8,6 +8,8 @@ use trunkline_types::TypeError;
 
 /// SQLSTATE codes that the query layer raises (`errcodes.txt`).
 pub mod sqlstate {
+    /// `configuration_limit_exceeded`
+    pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
     /// `cardinality_violation`
     pub const CARDINALITY_VIOLATION: &str = "21000";
     /// `numeric_value_out_of_range`
@@ -34,6 +36,8 @@ pub mod sqlstate {
     pub const INVALID_REGULAR_EXPRESSION: &str = "2201B";
     /// `datetime_field_overflow`
     pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
+    /// `query_canceled`
+    pub const QUERY_CANCELED: &str = "57014";
     /// `syntax_error`
     pub const SYNTAX_ERROR: &str = "42601";
     /// `undefined_column`
@@ -77,6 +81,10 @@ pub mod sqlstate {
     /// `internal_error`
     pub const INTERNAL_ERROR: &str = "XX000";
 }
+
+/// What the executor cannot plan by itself.
+const SUBQUERY_FORM: &str = "this form of subquery is not supported";
+const CORRELATED_FORM: &str = "this form of correlated subquery is not supported";
 
 /// A failed query: SQLSTATE and PostgreSQL's message texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +140,12 @@ impl QueryError {
     pub fn at(mut self, position: Option<usize>) -> Self {
         self.position = self.position.or(position);
         self
+    }
+
+    /// Whether planning failed at a subquery that depends on the query around it.
+    pub(crate) fn is_about_correlation(&self) -> bool {
+        self.sqlstate == sqlstate::FEATURE_NOT_SUPPORTED
+            && [SUBQUERY_FORM, CORRELATED_FORM].contains(&self.message.as_str())
     }
 
     /// `42601`: `syntax error at or near "token"`, or at the end of the input.
@@ -200,9 +214,24 @@ fn arrow_error(error: &ArrowError) -> QueryError {
         ArrowError::MemoryError(message) => {
             QueryError::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(message)
         }
-        ArrowError::IoError(message, _) => QueryError::new(sqlstate::IO_ERROR, message),
+        ArrowError::IoError(message, _) => temporary_file_error(message),
         other => QueryError::internal(other.to_string()),
     }
+}
+
+/// Files that queries themselves write are those that they spill to.
+fn temporary_file_error(error: impl std::fmt::Display) -> QueryError {
+    let text = error.to_string();
+    if text.contains("exceeded the allowable limit") {
+        return QueryError::new(
+            sqlstate::CONFIGURATION_LIMIT_EXCEEDED,
+            "temporary file size exceeds \"temp_file_limit\"",
+        );
+    }
+    QueryError::new(
+        sqlstate::IO_ERROR,
+        format!("could not access temporary file: {text}"),
+    )
 }
 
 fn datafusion_error(error: &DataFusionError) -> QueryError {
@@ -224,13 +253,10 @@ fn datafusion_error(error: &DataFusionError) -> QueryError {
         DataFusionError::NotImplemented(message)
             if message.contains("does not support logical expression") =>
         {
-            QueryError::unsupported("this form of subquery is not supported")
+            QueryError::unsupported(SUBQUERY_FORM)
         }
         DataFusionError::NotImplemented(message) => QueryError::unsupported(message),
-        DataFusionError::IoError(inner) => QueryError::new(
-            sqlstate::IO_ERROR,
-            format!("could not access temporary file: {inner}"),
-        ),
+        DataFusionError::IoError(inner) => temporary_file_error(inner),
         DataFusionError::Execution(message)
             if message.contains("Scalar subquery returned more than one row") =>
         {
@@ -240,15 +266,12 @@ fn datafusion_error(error: &DataFusionError) -> QueryError {
             )
         }
         DataFusionError::Plan(message) if message.contains("orrelated") => {
-            QueryError::unsupported("this form of correlated subquery is not supported")
-                .with_detail(message)
+            QueryError::unsupported(CORRELATED_FORM).with_detail(message)
         }
         other => {
             let text = other.to_string();
             if text.contains("orrelated") || text.contains("OuterReferenceColumn") {
-                return QueryError::unsupported(
-                    "this form of correlated subquery is not supported",
-                );
+                return QueryError::unsupported(CORRELATED_FORM);
             }
             QueryError::internal(text)
         }

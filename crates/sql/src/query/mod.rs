@@ -11,11 +11,14 @@
 
 mod analyze;
 mod column;
+mod constants;
 mod context;
 mod cooperation;
 mod decimal;
 mod error;
 mod functions;
+mod interrupts;
+mod names;
 mod numeric;
 mod parse;
 mod pgtype;
@@ -30,11 +33,16 @@ pub use context::{
     QueryRuntime, QuerySettings, QueryStream, RuntimeLimits,
 };
 pub use datafusion::sql::sqlparser;
+pub(crate) use error::parser_error;
 pub use error::{QueryError, sqlstate};
+pub use interrupts::QueryStop;
+pub use names::CatalogNames;
+pub(crate) use parse::mark_empty_lists;
 pub use parse::{parse_expression, parse_query, parse_statement};
 pub use pgtype::{CoercionContext, PgType, resolve_type};
 pub use scan::{BatchStream, RelationScan, RelationSource, ScanBatch, ScanRequest};
 pub use session::{
-    ExternalFunction, ExternalFunctions, Relation, RelationColumn, SessionFunctions, TableResolver,
+    ExternalFunction, ExternalFunctions, ExternalResult, Relation, RelationColumn,
+    SessionFunctions, SystemRow, TableResolver,
 };
 pub use value::Styles;

@@ -2,8 +2,9 @@
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::error::{QueryError, parser_error};
 
@@ -12,11 +13,63 @@ const RECURSION_LIMIT: usize = 128;
 
 fn parser(sql: &str) -> Result<Parser<'static>, QueryError> {
     const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
-    Parser::new(&DIALECT)
+    let mut tokens = Tokenizer::new(&DIALECT, sql)
+        .tokenize_with_location()
+        .map_err(|error| parser_error(sql, &error.into()))?;
+    mark_empty_lists(&mut tokens);
+    Ok(Parser::new(&DIALECT)
         .with_recursion_limit(RECURSION_LIMIT)
-        .try_with_sql(sql)
-        .map_err(|error| parser_error(sql, &error))
+        .with_tokens_with_locations(tokens))
 }
+
+/// What stands in a select list that is empty: a column name that no statement can write.
+pub(crate) const EMPTY_LIST: &str = "\0";
+
+/// The parser knows an empty select list before FROM only: any other gets [`EMPTY_LIST`].
+pub(crate) fn mark_empty_lists(tokens: &mut Vec<TokenWithSpan>) {
+    let is_blank = |token: &Token| matches!(token, Token::Whitespace(_));
+    let mut index = 0;
+    while index < tokens.len() {
+        let is_select = |token: &Token| {
+            matches!(token, Token::Word(word) if word.quote_style.is_none()
+                && word.keyword == Keyword::SELECT)
+        };
+        if is_select(&tokens[index].token) {
+            let next = tokens[index + 1..]
+                .iter()
+                .find(|token| !is_blank(&token.token));
+            let ends = match next.map(|token| &token.token) {
+                None | Some(Token::EOF | Token::SemiColon | Token::RParen) => true,
+                Some(Token::Word(word)) => {
+                    word.quote_style.is_none() && ENDS_OF_LIST.contains(&word.keyword)
+                }
+                _ => false,
+            };
+            if ends {
+                let span = tokens[index].span;
+                let marker = Token::make_word(EMPTY_LIST, Some('"'));
+                let blank = Token::Whitespace(Whitespace::Space);
+                tokens.insert(index + 1, TokenWithSpan::new(blank, span));
+                tokens.insert(index + 2, TokenWithSpan::new(marker, span));
+            }
+        }
+        index += 1;
+    }
+}
+
+/// Keywords that can follow an empty select list; FROM is the parser's own.
+const ENDS_OF_LIST: [Keyword; 10] = [
+    Keyword::WHERE,
+    Keyword::GROUP,
+    Keyword::HAVING,
+    Keyword::ORDER,
+    Keyword::LIMIT,
+    Keyword::OFFSET,
+    Keyword::FETCH,
+    Keyword::UNION,
+    Keyword::INTERSECT,
+    Keyword::EXCEPT,
+];
 
 fn expect_end(parser: &mut Parser<'_>, sql: &str) -> Result<(), QueryError> {
     while parser.consume_token(&Token::SemiColon) {}

@@ -171,7 +171,9 @@ fn cast_context(from: Oid, to: Oid) -> Option<CoercionContext> {
         | (oids::NAME | oids::CHAR, oids::TEXT)
         | (oids::DATE, oids::TIMESTAMP | oids::TIMESTAMPTZ)
         | (oids::TIMESTAMP, oids::TIMESTAMPTZ)
-        | (oids::PG_NODE_TREE, oids::TEXT) => Implicit,
+        | (oids::PG_NODE_TREE, oids::TEXT)
+        | (oids::INT2VECTOR, oids::INT2_ARRAY)
+        | (oids::OIDVECTOR, oids::OID_ARRAY) => Implicit,
         (oids::INT4, oids::INT2)
         | (oids::INT8, oids::INT2 | oids::INT4)
         | (oids::NUMERIC, oids::INT2 | oids::INT4 | oids::INT8)

@@ -34,6 +34,9 @@ pub struct Relation {
     pub source: Arc<dyn RelationSource>,
 }
 
+/// A row of a system table: payloads of the columns that were asked for.
+pub type SystemRow = Vec<Option<Vec<u8>>>;
+
 /// Finds relations by name: the search path, schemas and views are the caller's business, as is
 /// taking the lock that reading needs.
 pub trait TableResolver: Send + Sync {
@@ -48,6 +51,12 @@ pub trait TableResolver: Send + Sync {
     /// # Errors
     /// Those of reading the catalogs.
     fn schema_exists(&self, schema: &str) -> Result<bool, QueryError>;
+
+    /// All rows of a system table, of these columns.
+    ///
+    /// # Errors
+    /// Those of reading the catalogs.
+    fn system_rows(&self, table: &str, columns: &[&str]) -> Result<Vec<SystemRow>, QueryError>;
 }
 
 /// Facts about the session that functions report. Times are microseconds since 2000-01-01 UTC.
@@ -75,6 +84,20 @@ pub trait SessionFunctions: Send + Sync {
     /// # Errors
     /// 42704 `unrecognized configuration parameter "name"`.
     fn setting(&self, name: &str, missing_ok: bool) -> Result<Option<String>, QueryError>;
+    /// Fails if the statement is to stop; called often by work that takes long.
+    ///
+    /// # Errors
+    /// 57014 or 57P01, as `ProcessInterrupts` of PostgreSQL's `postgres.c` has them.
+    fn check_interrupts(&self) -> Result<(), QueryError>;
+}
+
+/// What a function gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExternalResult {
+    /// A value of this type.
+    Value(Oid),
+    /// A row, as functions with several OUT parameters give: names and types of its columns.
+    Record(Vec<(String, Oid)>),
 }
 
 /// A function that the caller implements.
@@ -86,8 +109,8 @@ pub struct ExternalFunction {
     pub args: Vec<Oid>,
     /// How many arguments must be given; the rest have defaults that the caller knows.
     pub required: usize,
-    /// Type of its result.
-    pub returns: Oid,
+    /// What it gives.
+    pub returns: ExternalResult,
     /// Whether a NULL argument makes the result NULL without a call.
     pub strict: bool,
 }
@@ -105,13 +128,14 @@ pub trait ExternalFunctions: Send + Sync {
     /// What there is.
     fn functions(&self) -> &[ExternalFunction];
 
-    /// Calls one with datum payloads (`None`: NULL) for the arguments that were given.
+    /// Calls one with datum payloads (`None`: NULL) for the arguments that were given. The result
+    /// is one payload, or one for each column of a record.
     ///
     /// # Errors
     /// The function's own.
     async fn call(
         &self,
-        name: &str,
+        function: &ExternalFunction,
         args: Vec<Option<Vec<u8>>>,
-    ) -> Result<Option<Vec<u8>>, QueryError>;
+    ) -> Result<Vec<Option<Vec<u8>>>, QueryError>;
 }

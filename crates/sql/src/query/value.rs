@@ -14,21 +14,48 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
-use trunkline_types::{ColumnType, InputStyle, OutputStyle, input_text, oids, output_text};
+use trunkline_types::{
+    ColumnType, InputStyle, ObjectNames, OutputStyle, input_text, oids, output_text,
+};
 
 use super::column::{ColumnBuilder, ColumnReader, date_from_arrow, date_to_arrow};
 use super::decimal::{decimal_to_payload, decode_to_payload, encode_payload, payload_to_decimal};
-use super::error::QueryError;
+use super::error::{QueryError, sqlstate};
+use super::names::CatalogNames;
 use super::numeric::{Numeric, from_payload};
 use super::pgtype::PgType;
 
-/// The session's settings that text forms depend on.
-#[derive(Clone, Debug, Default)]
+/// What text forms depend on: the session's settings, and what the catalogs call things. Made for
+/// one statement.
+#[derive(Clone, Debug)]
 pub struct Styles {
     /// How text is read.
     pub input: InputStyle,
-    /// How values are printed.
+    /// How values are printed; knows `names`.
     pub output: OutputStyle,
+    /// Names of objects, read as analysis finds them needed.
+    pub names: Arc<CatalogNames>,
+}
+
+impl Styles {
+    /// The styles of a statement. Names are none of the settings.
+    pub fn new(input: InputStyle, output: OutputStyle) -> Self {
+        let names = Arc::new(CatalogNames::default());
+        Self {
+            input,
+            output: OutputStyle {
+                names: Some(Arc::clone(&names) as Arc<dyn ObjectNames>),
+                ..output
+            },
+            names,
+        }
+    }
+}
+
+impl Default for Styles {
+    fn default() -> Self {
+        Self::new(InputStyle::default(), OutputStyle::default())
+    }
 }
 
 /// One value. Integers of every width and OIDs are `Int`, both floats `Float`.
@@ -217,6 +244,20 @@ pub(crate) enum ValueBuilder {
     Numeric(LargeBinaryBuilder),
 }
 
+/// The most bytes that one column of a batch may hold: what a value may be at most in PostgreSQL
+/// (`MaxAllocSize`), and less than an offset of Arrow's can tell.
+const COLUMN_BYTES_MAX: usize = 1 << 30;
+
+fn check_room(present: usize, more: usize) -> Result<(), QueryError> {
+    if present + more > COLUMN_BYTES_MAX {
+        let error = QueryError::new(sqlstate::OUT_OF_MEMORY, "out of memory");
+        return Err(error.with_detail(format!(
+            "The values of one column of a batch of rows take more than {COLUMN_BYTES_MAX} bytes."
+        )));
+    }
+    Ok(())
+}
+
 impl ValueBuilder {
     pub(crate) fn new(arrow: &DataType, rows: usize) -> Result<Self, QueryError> {
         fn primitive<T: ArrowPrimitiveType>(arrow: &DataType, rows: usize) -> PrimitiveBuilder<T> {
@@ -273,9 +314,17 @@ impl ValueBuilder {
             (Self::Float8(builder), Value::Null) => builder.append_null(),
             (Self::Float8(builder), value) => builder.append_value(value.as_float()?),
             (Self::Text(builder), Value::Null) => builder.append_null(),
-            (Self::Text(builder), value) => builder.append_value(value.as_text()?),
+            (Self::Text(builder), value) => {
+                let text = value.as_text()?;
+                check_room(builder.values_slice().len(), text.len())?;
+                builder.append_value(text);
+            }
             (Self::Bytes(builder), Value::Null) => builder.append_null(),
-            (Self::Bytes(builder), value) => builder.append_value(value.as_bytes()?),
+            (Self::Bytes(builder), value) => {
+                let bytes = value.as_bytes()?;
+                check_room(builder.values_slice().len(), bytes.len())?;
+                builder.append_value(bytes);
+            }
             (Self::Date(builder), Value::Null) => builder.append_null(),
             (Self::Date(builder), value) => builder.append_value(date_to_arrow(value.as_date()?)),
             (Self::Timestamp(builder), Value::Null) => builder.append_null(),

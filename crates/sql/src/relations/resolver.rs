@@ -11,7 +11,7 @@ use super::scan_group::ScanGroup;
 use super::table::{SnapshotCell, TableSource};
 use crate::database::SqlDatabase;
 use crate::error::query_error;
-use crate::query::{PgType, QueryError, Relation, RelationColumn, TableResolver};
+use crate::query::{PgType, QueryError, Relation, RelationColumn, SystemRow, TableResolver};
 use crate::views;
 
 /// An engine session, used by one engine thread at a time: the one that runs its statement, or one
@@ -122,6 +122,18 @@ impl TableResolver for Resolver {
             session.open_relation_if_exists(schema, name, LockMode::AccessShare, io)
         })?;
         Ok(found.map(|relation| self.table(relation)))
+    }
+
+    fn system_rows(&self, table: &str, columns: &[&str]) -> Result<Vec<SystemRow>, QueryError> {
+        self.with_session(|session, io| {
+            let snapshot = session.snapshot()?;
+            let mut view = self.shared.database().catalog().view(
+                &snapshot,
+                session.has_own_catalog_changes(),
+                io,
+            );
+            Ok(view.system_rows(table, columns)?)
+        })
     }
 
     fn schema_exists(&self, schema: &str) -> Result<bool, QueryError> {

@@ -12,6 +12,8 @@ use trunkline_pgformat::Oid;
 struct Shared {
     /// The relations being scanned, one entry a running partition. Its lock is a leaf.
     running: Mutex<Vec<Oid>>,
+    /// The relations that open results were made from, one entry a result. Its lock is a leaf.
+    open: Mutex<Vec<Oid>>,
     /// Signalled when a partition ends.
     ended: Condvar,
     /// Set once, when the transaction ends.
@@ -21,6 +23,10 @@ struct Shared {
 impl Shared {
     fn running(&self) -> MutexGuard<'_, Vec<Oid>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Oid>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,6 +49,7 @@ impl ScanGroup {
         ScanGroup {
             shared: Arc::new(Shared {
                 running: Mutex::default(),
+                open: Mutex::default(),
                 ended: Condvar::new(),
                 is_closed: watch::Sender::new(false),
             }),
@@ -64,9 +71,30 @@ impl ScanGroup {
         })
     }
 
-    /// Whether a scan of `relation` is under way.
-    pub fn is_scanning(&self, relation: Oid) -> bool {
-        self.shared.running().contains(&relation)
+    /// Marks the relations as used by a result, whether its scans still run or not.
+    pub fn open_result(&self, relations: &[Oid]) -> OpenResult {
+        self.shared.open().extend_from_slice(relations);
+        OpenResult {
+            group: self.clone(),
+            relations: relations.into(),
+        }
+    }
+
+    /// Whether a result that is open was made from `relation`.
+    pub fn is_in_use(&self, relation: Oid) -> bool {
+        self.shared.open().contains(&relation)
+    }
+
+    /// Waits for the scans of `relation` whose rows nobody wants any more; blocks.
+    pub fn wait_for_stopped(&self, relation: Oid) {
+        let mut running = self.shared.running();
+        while running.contains(&relation) {
+            running = self
+                .shared
+                .ended
+                .wait(running)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Whether the scans are to stop.
@@ -90,6 +118,24 @@ impl ScanGroup {
                 .ended
                 .wait(running)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A result that is open, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenResult {
+    group: ScanGroup,
+    relations: Box<[Oid]>,
+}
+
+impl Drop for OpenResult {
+    fn drop(&mut self) {
+        let mut open = self.group.shared.open();
+        for relation in &self.relations {
+            if let Some(index) = open.iter().position(|open| open == relation) {
+                open.swap_remove(index);
+            }
         }
     }
 }
@@ -145,7 +191,6 @@ mod tests {
     fn closing_stops_a_scan_that_waits_for_room() {
         let group = ScanGroup::new();
         let scan = group.enter(Oid(1)).unwrap();
-        assert!(group.is_scanning(Oid(1)));
         let (sender, mut receiver) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {
             assert!(send(&sender, 1, &scan));
@@ -155,8 +200,21 @@ mod tests {
         });
         group.close();
         assert_eq!(thread.join().unwrap(), (false, true));
-        assert!(!group.is_scanning(Oid(1)));
+        group.wait_for_stopped(Oid(1));
         assert!(group.enter(Oid(1)).is_none());
         assert_eq!(receiver.try_recv().ok(), Some(1));
+    }
+
+    #[test]
+    fn a_result_uses_its_relations_until_it_is_closed() {
+        let group = ScanGroup::new();
+        let first = group.open_result(&[Oid(1), Oid(2)]);
+        let second = group.open_result(&[Oid(2)]);
+        assert!(group.is_in_use(Oid(1)));
+        drop(first);
+        assert!(!group.is_in_use(Oid(1)));
+        assert!(group.is_in_use(Oid(2)));
+        drop(second);
+        assert!(!group.is_in_use(Oid(2)));
     }
 }

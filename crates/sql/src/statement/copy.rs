@@ -13,11 +13,10 @@ type CopyOption = (String, Option<OptionValue>);
 pub fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     tokens.expect_word("COPY")?;
     let mut options = Vec::new();
+    let position = tokens.position();
     if tokens.take_word("BINARY") {
-        options.push((
-            "format".to_owned(),
-            Some(OptionValue::String("binary".to_owned())),
-        ));
+        let binary = OptionValue::String("binary".to_owned());
+        options.push((position, ("format".to_owned(), Some(binary))));
     }
     let subject = subject(tokens)?;
     let is_from = if tokens.take_word("FROM") {
@@ -34,16 +33,22 @@ pub fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
         || tokens.peek_nth_word(1).as_deref() == Some("DELIMITERS")
     {
         tokens.take_word("USING");
+        let position = tokens.position();
         tokens.expect_word("DELIMITERS")?;
         let text = tokens.take_string().ok_or_else(|| tokens.syntax_error())?;
-        options.push(("delimiter".to_owned(), Some(OptionValue::String(text))));
+        let text = OptionValue::String(text);
+        options.push((position, ("delimiter".to_owned(), Some(text))));
     }
     tokens.take_word("WITH");
     if tokens.peek(&Token::LParen) {
         options.extend(tokens.parenthesized(generic_option)?);
     } else {
-        while let Some(option) = old_option(tokens)? {
-            options.push(option);
+        loop {
+            let position = tokens.position();
+            let Some(option) = old_option(tokens)? else {
+                break;
+            };
+            options.push((position, option));
         }
     }
     if tokens.peek_word().as_deref() == Some("WHERE") {
@@ -53,11 +58,13 @@ pub fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
             SqlError::new("42601", "WHERE clause not allowed with COPY TO")
         });
     }
+    let (option_positions, options) = options.into_iter().unzip();
     Ok(Statement::Copy(Box::new(Copy {
         subject,
         is_from,
         place,
         options,
+        option_positions,
     })))
 }
 
@@ -93,9 +100,10 @@ fn place(tokens: &mut Tokens<'_>) -> Result<CopyPlace, SqlError> {
 }
 
 /// `name [value]` within parentheses.
-fn generic_option(tokens: &mut Tokens<'_>) -> Result<CopyOption, SqlError> {
+fn generic_option(tokens: &mut Tokens<'_>) -> Result<(usize, CopyOption), SqlError> {
+    let position = tokens.position();
     let name = tokens.identifier()?;
-    Ok((name, option_value(tokens)?))
+    Ok((position, (name, option_value(tokens)?)))
 }
 
 fn option_value(tokens: &mut Tokens<'_>) -> Result<Option<OptionValue>, SqlError> {

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::tokens::Tokens;
-use super::{ColumnDefinition, CreateTable, Statement, TableElement};
+use super::{ColumnDefault, ColumnDefinition, CreateTable, Statement, TableElement};
 use crate::error::SqlError;
 
 /// Words that begin a table constraint.
@@ -160,8 +160,13 @@ fn column(tokens: &mut Tokens<'_>) -> Result<ColumnDefinition, SqlError> {
                 )
                 .at(position));
             }
+            let position = tokens.position();
             let (expression, text) = tokens.expression_before(ends_default)?;
-            column.default = Some((Box::new(expression), text));
+            column.default = Some(ColumnDefault {
+                expression: Box::new(expression),
+                text,
+                position,
+            });
         } else {
             return finish_column(tokens, column, position);
         }

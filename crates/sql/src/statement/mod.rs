@@ -3,7 +3,7 @@
 //! - [`split`]: a query string into statements
 //! - [`tokens`]: one statement's tokens, with PostgreSQL's syntax errors
 //! - [`parse`]: which statement it is; queries and INSERT go to sqlparser whole
-//! - [`create_table`], [`copy`], [`session`]: the utility statements' own grammars
+//! - [`create_table`], [`copy`], [`explain`], [`session`]: the utility statements' own grammars
 //!
 //! Utility statements are parsed here, against PostgreSQL's `gram.y`, rather than by sqlparser: it
 //! does not know CHECKPOINT or all of COPY, and it accepts options that would then have to be
@@ -11,6 +11,7 @@
 
 mod copy;
 mod create_table;
+mod explain;
 mod parse;
 mod session;
 mod split;
@@ -69,6 +70,32 @@ pub enum Statement {
     Deallocate(Option<String>),
 }
 
+impl Statement {
+    /// Whether it runs under a snapshot (`PlannedStmtRequiresSnapshot` in PostgreSQL's
+    /// `tcop/pquery.c`).
+    pub fn takes_snapshot(&self) -> bool {
+        !matches!(
+            self,
+            Statement::Transaction(_)
+                | Statement::Set(_)
+                | Statement::Show(_)
+                | Statement::Lock(_)
+                | Statement::Checkpoint
+        )
+    }
+
+    /// The command tag of a utility statement that a READ ONLY transaction refuses before anything
+    /// else is looked at (`ClassifyUtilityCommandAsReadOnly` in PostgreSQL's `tcop/utility.c`).
+    pub fn writing_utility(&self) -> Option<&'static str> {
+        match self {
+            Statement::CreateTable(_) => Some("CREATE TABLE"),
+            Statement::DropTable(_) => Some("DROP TABLE"),
+            Statement::Truncate(_) => Some("TRUNCATE TABLE"),
+            _ => None,
+        }
+    }
+}
+
 /// INSERT INTO table [(columns)] {query | DEFAULT VALUES}.
 #[derive(Debug, Clone)]
 pub struct Insert {
@@ -116,6 +143,17 @@ pub enum TableElement {
     },
 }
 
+/// A column's DEFAULT.
+#[derive(Debug, Clone)]
+pub struct ColumnDefault {
+    /// The expression.
+    pub expression: Box<ast::Expr>,
+    /// Its text as written.
+    pub text: String,
+    /// Where it begins in the statement, in characters from 1.
+    pub position: usize,
+}
+
 /// A column of CREATE TABLE.
 #[derive(Debug, Clone)]
 pub struct ColumnDefinition {
@@ -126,7 +164,7 @@ pub struct ColumnDefinition {
     /// NOT NULL was given.
     pub not_null: bool,
     /// DEFAULT's expression, and its text as written.
-    pub default: Option<(Box<ast::Expr>, String)>,
+    pub default: Option<ColumnDefault>,
 }
 
 /// A type as written: `numeric(15,2)`.
@@ -185,6 +223,8 @@ pub struct Copy {
     pub place: CopyPlace,
     /// Options in PostgreSQL's generic form, in order; the copy crate judges them.
     pub options: Vec<(String, Option<OptionValue>)>,
+    /// Where each option begins: one-based character positions in the statement.
+    pub option_positions: Vec<usize>,
 }
 
 /// LOCK TABLE names IN mode [NOWAIT].
@@ -201,8 +241,13 @@ pub struct LockTable {
 /// Transaction control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransactionStatement {
-    /// BEGIN or START TRANSACTION, with settings for the transaction.
-    Begin(Vec<(String, String)>),
+    /// BEGIN or START TRANSACTION.
+    Begin {
+        /// START TRANSACTION, which only the command tag tells from BEGIN.
+        is_start: bool,
+        /// Settings for the transaction.
+        modes: Vec<(String, String)>,
+    },
     /// COMMIT or END; `chain`: AND CHAIN.
     Commit {
         /// Begin another one at once.
@@ -240,6 +285,8 @@ pub enum SetStatement {
     ResetAll,
     /// SET TRANSACTION modes, as settings.
     Transaction(Vec<(String, String)>),
+    /// SET SESSION CHARACTERISTICS AS TRANSACTION modes, as settings.
+    Characteristics(Vec<(String, String)>),
 }
 
 /// DISCARD.

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::tokens::Tokens;
 use super::{
-    Discard, DropTable, ExecuteStatement, Explain, Insert, LockTable, PrepareStatement,
-    QualifiedName, Statement, copy, create_table, session,
+    Discard, DropTable, ExecuteStatement, Insert, LockTable, PrepareStatement, QualifiedName,
+    Statement, copy, create_table, explain, session,
 };
 use crate::error::SqlError;
 
@@ -21,7 +21,7 @@ pub fn parse_statement(text: &str) -> Result<Statement, SqlError> {
     Ok(statement)
 }
 
-fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
+pub(super) fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     let Some(word) = tokens.peek_word() else {
         // A query may begin with a parenthesis.
         if tokens.peek(&Token::LParen) {
@@ -34,7 +34,7 @@ fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
         "WITH" => with(tokens),
         "TABLE" => table(tokens),
         "INSERT" => insert(tokens),
-        "EXPLAIN" => explain(tokens),
+        "EXPLAIN" => explain::parse(tokens),
         "CREATE" => create_table::parse(tokens),
         "DROP" => drop(tokens),
         "TRUNCATE" => truncate(tokens),
@@ -167,78 +167,6 @@ fn insert(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
         columns,
         source,
     })))
-}
-
-fn explain(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
-    tokens.expect_word("EXPLAIN")?;
-    let (mut analyze, mut verbose) = (false, false);
-    if tokens.peek(&Token::LParen) && !query_follows(tokens) {
-        let options = tokens.parenthesized(|tokens| {
-            let name = tokens.identifier()?;
-            let position = tokens.position();
-            let value = match tokens.peek_word() {
-                Some(word) => {
-                    tokens.skip();
-                    word
-                }
-                None => tokens
-                    .take_string()
-                    .or_else(|| tokens.take_number())
-                    .unwrap_or_default(),
-            };
-            Ok((name, value, position))
-        })?;
-        for (name, value, position) in options {
-            let on = !matches!(value.to_ascii_uppercase().as_str(), "OFF" | "FALSE" | "0");
-            match name.as_str() {
-                "analyze" => analyze = on,
-                "verbose" => verbose = on,
-                "format" if value.eq_ignore_ascii_case("text") => {}
-                "format" => {
-                    return Err(
-                        SqlError::not_supported("EXPLAIN formats other than TEXT").at(position)
-                    );
-                }
-                "costs" | "settings" | "generic_plan" | "buffers" | "wal" | "timing"
-                | "summary" | "memory" | "serialize" => {
-                    if on {
-                        return Err(SqlError::not_supported(format!(
-                            "EXPLAIN option \"{name}\" is not supported"
-                        )));
-                    }
-                }
-                _ => {
-                    return Err(SqlError::new(
-                        "42601",
-                        format!("unrecognized EXPLAIN option \"{name}\""),
-                    ));
-                }
-            }
-        }
-    } else {
-        analyze = tokens.take_word("ANALYZE");
-        verbose = tokens.take_word("VERBOSE");
-    }
-    let statement = match parse(tokens)? {
-        statement @ (Statement::Query(_) | Statement::Insert(_)) => statement,
-        _ => {
-            return Err(SqlError::not_supported(
-                "EXPLAIN of this statement is not supported",
-            ));
-        }
-    };
-    Ok(Statement::Explain(Box::new(Explain {
-        analyze,
-        verbose,
-        statement,
-    })))
-}
-
-fn query_follows(tokens: &Tokens<'_>) -> bool {
-    tokens.peek_nth(1, &Token::LParen)
-        || tokens
-            .peek_nth_word(1)
-            .is_some_and(|word| ["SELECT", "VALUES", "WITH", "TABLE"].contains(&word.as_str()))
 }
 
 fn drop(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
@@ -394,7 +322,8 @@ mod tests {
         );
         assert!(matches!(
             parsed("START TRANSACTION"),
-            Statement::Transaction(TransactionStatement::Begin(_))
+            Statement::Transaction(TransactionStatement::Begin { is_start: true, modes })
+                if modes.is_empty()
         ));
         assert!(matches!(
             parsed("SET io_combine_limit = '256kB'"),
@@ -421,7 +350,7 @@ mod tests {
             panic!()
         };
         assert!(a.not_null);
-        assert_eq!(a.default.as_ref().unwrap().1, "1 + 2");
+        assert_eq!(a.default.as_ref().unwrap().text, "1 + 2");
         let TableElement::Column(d) = &table.elements[3] else {
             panic!()
         };
@@ -446,9 +375,10 @@ mod tests {
             .elements
             .iter()
             .map(|element| match element {
-                TableElement::Column(column) => {
-                    (column.not_null, column.default.as_ref().unwrap().1.as_str())
-                }
+                TableElement::Column(column) => (
+                    column.not_null,
+                    column.default.as_ref().unwrap().text.as_str(),
+                ),
                 TableElement::Like { .. } => panic!("not a column"),
             })
             .collect();
@@ -480,6 +410,7 @@ mod tests {
         };
         assert!(matches!(copy.subject, CopySubject::Query(_)));
         assert_eq!(copy.options.len(), 2);
+        assert_eq!(copy.option_positions, [34, 38]);
     }
 
     // Messages and positions as PostgreSQL 18 gives them.
@@ -503,6 +434,12 @@ mod tests {
             )
         );
         assert_eq!(refused("create table t (a int,)"), syntax(")", 23));
+        assert_eq!(refused("begin , read only"), syntax(",", 7));
+        assert_eq!(refused("start transaction work"), syntax("work", 19));
+        for (text, end) in [("set transaction", 16), ("begin read only,", 17)] {
+            let message = "syntax error at end of input".to_owned();
+            assert_eq!(refused(text), ("42601".to_owned(), message, Some(end)));
+        }
         assert_eq!(refused("UPDATE t SET a = 1").0, "0A000");
         assert_eq!(refused("create table t (a int primary key)").0, "0A000");
         assert_eq!(refused("create unlogged table t (a int)").0, "0A000");

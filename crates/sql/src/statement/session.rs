@@ -13,16 +13,12 @@ pub fn set(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     if tokens.peek_nth_word(1).is_some() {
         local = tokens.take_word("LOCAL");
         if !local && tokens.take_words(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
-            // The session's default for later transactions.
-            let modes = modes(tokens)?;
-            return match modes.into_iter().next() {
-                Some((name, value)) => Ok(Statement::Set(SetStatement::Value {
-                    name: format!("default_{name}"),
-                    value,
-                    local: false,
-                })),
-                None => Err(tokens.syntax_error()),
-            };
+            // The session's defaults for later transactions.
+            let modes = modes(tokens)?.into_iter();
+            let defaults = modes.map(|(name, value)| (format!("default_{name}"), value));
+            return Ok(Statement::Set(SetStatement::Characteristics(
+                defaults.collect(),
+            )));
         }
         if !local && tokens.peek_nth_word(1).as_deref() != Some("TO") {
             tokens.take_word("SESSION");
@@ -150,14 +146,20 @@ pub fn show(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
 
 /// Parses BEGIN, START TRANSACTION, COMMIT, END, ROLLBACK and ABORT.
 pub fn transaction(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
-    let begins = tokens.take_words(&["START", "TRANSACTION"]);
-    if begins || tokens.take_word("BEGIN") {
-        if !begins {
+    let is_start = tokens.take_words(&["START", "TRANSACTION"]);
+    if is_start || tokens.take_word("BEGIN") {
+        if !is_start {
             noise(tokens);
         }
-        return Ok(Statement::Transaction(TransactionStatement::Begin(modes(
-            tokens,
-        )?)));
+        let modes = if tokens.at_end() {
+            Vec::new()
+        } else {
+            modes(tokens)?
+        };
+        return Ok(Statement::Transaction(TransactionStatement::Begin {
+            is_start,
+            modes,
+        }));
     }
     let commits = tokens.take_word("COMMIT") || tokens.take_word("END");
     if !commits && !tokens.take_word("ROLLBACK") {
@@ -188,33 +190,38 @@ fn noise(tokens: &mut Tokens<'_>) {
     let _ = tokens.take_word("WORK") || tokens.take_word("TRANSACTION");
 }
 
-/// Transaction modes, as the settings that they stand for.
+/// Transaction modes, at least one, as the settings that they stand for. Commas between them may be
+/// left out (`transaction_mode_list` in PostgreSQL's `gram.y`).
 fn modes(tokens: &mut Tokens<'_>) -> Result<Vec<(String, String)>, SqlError> {
-    let mut modes = Vec::new();
-    loop {
-        let (name, value) = if tokens.take_words(&["ISOLATION", "LEVEL"]) {
-            let level = [
-                ["READ", "COMMITTED"].as_slice(),
-                &["READ", "UNCOMMITTED"],
-                &["REPEATABLE", "READ"],
-                &["SERIALIZABLE"],
-            ]
-            .into_iter()
-            .find(|words| tokens.take_words(words))
-            .ok_or_else(|| tokens.syntax_error())?;
-            ("transaction_isolation", level.join(" ").to_lowercase())
-        } else if tokens.take_words(&["READ", "ONLY"]) {
-            ("transaction_read_only", "on".to_owned())
-        } else if tokens.take_words(&["READ", "WRITE"]) {
-            ("transaction_read_only", "off".to_owned())
-        } else if tokens.take_words(&["NOT", "DEFERRABLE"]) {
-            ("transaction_deferrable", "off".to_owned())
-        } else if tokens.take_word("DEFERRABLE") {
-            ("transaction_deferrable", "on".to_owned())
-        } else {
-            return Ok(modes);
-        };
-        modes.push((name.to_owned(), value));
-        tokens.take(&Token::Comma);
+    let mut modes = vec![mode(tokens)?];
+    while tokens.take(&Token::Comma) || !tokens.at_end() {
+        modes.push(mode(tokens)?);
     }
+    Ok(modes)
+}
+
+fn mode(tokens: &mut Tokens<'_>) -> Result<(String, String), SqlError> {
+    let (name, value) = if tokens.take_words(&["ISOLATION", "LEVEL"]) {
+        let level = [
+            ["READ", "COMMITTED"].as_slice(),
+            &["READ", "UNCOMMITTED"],
+            &["REPEATABLE", "READ"],
+            &["SERIALIZABLE"],
+        ]
+        .into_iter()
+        .find(|words| tokens.take_words(words))
+        .ok_or_else(|| tokens.syntax_error())?;
+        ("transaction_isolation", level.join(" ").to_lowercase())
+    } else if tokens.take_words(&["READ", "ONLY"]) {
+        ("transaction_read_only", "on".to_owned())
+    } else if tokens.take_words(&["READ", "WRITE"]) {
+        ("transaction_read_only", "off".to_owned())
+    } else if tokens.take_words(&["NOT", "DEFERRABLE"]) {
+        ("transaction_deferrable", "off".to_owned())
+    } else if tokens.take_word("DEFERRABLE") {
+        ("transaction_deferrable", "on".to_owned())
+    } else {
+        return Err(tokens.syntax_error());
+    };
+    Ok((name.to_owned(), value))
 }

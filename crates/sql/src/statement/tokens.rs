@@ -5,11 +5,12 @@
 
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::{QualifiedName, TypeName};
 use crate::error::SqlError;
+use crate::query::{mark_empty_lists, parser_error};
 
 /// Longest identifier in bytes (`NAMEDATALEN` - 1); longer ones are cut, as PostgreSQL does.
 const MAX_IDENTIFIER_BYTES: usize = 63;
@@ -28,22 +29,10 @@ impl<'a> Tokens<'a> {
     /// # Errors
     /// An unterminated quote or comment, or a character that begins no token.
     pub fn new(text: &'a str) -> Result<Tokens<'a>, SqlError> {
-        let tokens = Tokenizer::new(&DIALECT, text)
+        let mut tokens = Tokenizer::new(&DIALECT, text)
             .tokenize_with_location()
-            .map_err(|error| {
-                let position = character_position(text, error.location);
-                let near: String = text.chars().skip(position.saturating_sub(1)).collect();
-                let what = if error.message.contains("Unterminated string") {
-                    "unterminated quoted string"
-                } else if error.message.contains("EOF in a multi-line comment") {
-                    "unterminated /* comment"
-                } else if error.message.contains("delimiter '\"'") {
-                    "unterminated quoted identifier"
-                } else {
-                    "syntax error"
-                };
-                SqlError::new("42601", format!("{what} at or near \"{near}\"")).at(position)
-            })?;
+            .map_err(|error| parser_error(text, &error.into()))?;
+        mark_empty_lists(&mut tokens);
         Ok(Tokens {
             text,
             parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens),
@@ -287,7 +276,7 @@ impl<'a> Tokens<'a> {
         let expression = self
             .parser
             .parse_expr()
-            .map_err(|error| self.syntax_error_of(&error))?;
+            .map_err(|error| parser_error(self.text, &error))?;
         let end = self.position();
         let written: String = self
             .text
@@ -336,6 +325,9 @@ impl<'a> Tokens<'a> {
             Ok(expression)
         });
         expression.map_err(|mut error| {
+            if error.message.ends_with("at end of input") {
+                return self.syntax_error();
+            }
             error.position = error.position.map(|position| position + start - 1);
             error
         })
@@ -346,9 +338,8 @@ impl<'a> Tokens<'a> {
     /// # Errors
     /// It does not parse.
     pub fn query(&mut self) -> Result<Box<ast::Query>, SqlError> {
-        self.parser
-            .parse_query()
-            .map_err(|error| self.syntax_error_of(&error))
+        let query = self.parser.parse_query();
+        Ok(query.map_err(|error| parser_error(self.text, &error))?)
     }
 
     /// Reads a type's name with its modifiers.
@@ -414,49 +405,9 @@ impl<'a> Tokens<'a> {
     /// # Errors
     /// It does not parse.
     pub fn rest_as_statement(&mut self) -> Result<ast::Statement, SqlError> {
-        self.parser
-            .parse_statement()
-            .map_err(|error| self.syntax_error_of(&error))
+        let statement = self.parser.parse_statement();
+        Ok(statement.map_err(|error| parser_error(self.text, &error))?)
     }
-
-    /// sqlparser's error as PostgreSQL would put it: the token that it stumbled over is next, or
-    /// was just read.
-    fn syntax_error_of(&mut self, error: &ParserError) -> SqlError {
-        match error {
-            ParserError::RecursionLimitExceeded => {
-                SqlError::new("54001", "stack depth limit exceeded")
-            }
-            ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
-                match location_in(message) {
-                    Some(location) => self.syntax_error_at(location),
-                    None => self.syntax_error(),
-                }
-            }
-        }
-    }
-
-    fn syntax_error_at(&mut self, location: Location) -> SqlError {
-        // Rewind or advance to the token at that place, so that its own text is named.
-        while self.parser.peek_token_ref().span.start > location {
-            self.parser.prev_token();
-        }
-        while self.parser.peek_token_ref().span.start < location
-            && self.parser.peek_token_ref().token != Token::EOF
-        {
-            self.parser.next_token();
-        }
-        self.syntax_error()
-    }
-}
-
-/// The `at Line: 1, Column: 8` that ends sqlparser's messages.
-fn location_in(message: &str) -> Option<Location> {
-    let (_, place) = message.rsplit_once(" at Line: ")?;
-    let (line, column) = place.split_once(", Column: ")?;
-    Some(Location::new(
-        line.parse().ok()?,
-        column.trim().parse().ok()?,
-    ))
 }
 
 /// The names that stand before a parenthesis in an expression: every function that it calls, and a

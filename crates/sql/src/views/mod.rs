@@ -3,9 +3,13 @@
 //! - [`aio`]: I/O in flight and its counters
 //! - [`activity`]: sessions and their COPYs
 //! - [`system`]: settings, locks, tables
+//! - [`roles`]: roles under their several names
+//! - [`nothing`]: what there is nothing of
 
 mod activity;
 mod aio;
+mod nothing;
+mod roles;
 mod system;
 
 use std::sync::Arc;
@@ -42,6 +46,14 @@ const VIEWS: &[&View] = &[
     &system::PG_SETTINGS,
     &system::PG_LOCKS,
     &system::PG_TABLES,
+    &roles::PG_ROLES,
+    &roles::PG_USER,
+    &roles::PG_SHADOW,
+    &nothing::PG_INDEXES,
+    &nothing::PG_VIEWS,
+    &nothing::PG_MATVIEWS,
+    &nothing::PG_SEQUENCES,
+    &nothing::PG_AVAILABLE_EXTENSIONS,
 ];
 
 /// The view called `name`.

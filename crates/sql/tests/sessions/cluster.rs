@@ -113,7 +113,9 @@ impl Client {
     /// Runs a query string as the simple protocol does; the last statement's answer.
     pub async fn try_query(&mut self, query: &str) -> Result<Answer, SqlError> {
         let mut last = Answer::default();
-        for range in self.session.split(query) {
+        let ranges = self.session.split(query);
+        self.session.begin_query_string(ranges.len());
+        for range in ranges {
             match self.statement(&query[range]).await {
                 Ok(answer) => last = answer,
                 Err(error) => {

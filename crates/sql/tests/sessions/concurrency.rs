@@ -9,7 +9,7 @@ use trunkline_txn::CancelReason;
 use crate::cluster::{Cluster, read_rows};
 
 const MANY_ROWS: &str = "CREATE TABLE t (a int, b text); \
-    INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 60000) AS i";
+    INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 150000) AS i";
 
 /// Long enough that nothing waits for it unless it must.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ async fn a_waiting_drop_goes_on_when_the_scan_ends() {
     let mut writer = cluster.client();
     let waiting = tokio::spawn(async move { writer.query("TRUNCATE t").await.tag });
     let answer = read_rows(&prepared, rows).await.unwrap();
-    assert_eq!(answer.rows.len(), 60000);
+    assert_eq!(answer.rows.len(), 150_000);
     reader.session.sync().await.unwrap();
     let tag = tokio::time::timeout(PATIENCE, waiting)
         .await
@@ -214,6 +214,67 @@ async fn statements_are_cancelled() {
     other.session.abort().await;
     other.query("SET statement_timeout = 0").await;
     assert_eq!(other.one("SELECT count(*) FROM t").await, "0");
+}
+
+/// Joins that look at ten thousand million pairs and have no row for any: a nested loop, a hash
+/// join with one chain of equal keys, and a semi-join and an anti-join over such a chain.
+const FRUITLESS_JOINS: [&str; 4] = [
+    "SELECT count(*) FROM t a, t b WHERE a.b || b.b = 'x'",
+    "SELECT count(*) FROM t a JOIN t b ON a.k = b.k WHERE a.a + b.a < 0",
+    "SELECT count(*) FROM t a WHERE EXISTS (SELECT FROM t b WHERE a.k = b.k AND a.a + b.a < 0)",
+    "SELECT count(*) FROM t a WHERE NOT EXISTS (SELECT FROM t b WHERE a.k = b.k)",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_without_rows_give_way_and_are_stopped() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client
+        .query(
+            "CREATE TABLE t (a int, b text, k int); INSERT INTO t SELECT i, 'row ' || i, 7 \
+             FROM generate_series(1, 100000) AS i",
+        )
+        .await;
+    let mut running = Vec::new();
+    for sql in FRUITLESS_JOINS {
+        let mut session = cluster.client().session;
+        let token = session.cancel_token();
+        let prepared = session.prepare(sql, &[]).await.unwrap();
+        let Outcome::Rows(rows) = session.execute(&prepared, Vec::new()).await.unwrap() else {
+            panic!("no rows");
+        };
+        running.push((session, token, rows));
+    }
+    // They are more than the executor has threads. Other work goes on beside them, for longer
+    // than they need to come to their pairs.
+    for _ in 0..100 {
+        let answer = tokio::time::timeout(PATIENCE, client.one("SELECT count(*) FROM t"));
+        assert_eq!(answer.await.unwrap(), "100000");
+    }
+    for (mut session, token, mut rows) in running {
+        assert!(token.request(CancelReason::UserRequest));
+        let end = tokio::time::timeout(PATIENCE, rows.next()).await.unwrap();
+        assert_eq!(end.unwrap().unwrap_err().sqlstate, "57014");
+        session.abort().await;
+    }
+    // Their tasks end too, and give back what the joins had collected.
+    let ended = async {
+        while cluster.sql.query_memory_in_use_bytes() > 0 {
+            client.one("SELECT 1").await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    // Here this session's own thread is in the middle of the join.
+    client.query("SET statement_timeout = 500").await;
+    for sql in FRUITLESS_JOINS {
+        let sql = format!("INSERT INTO t (a) {sql}");
+        let error = tokio::time::timeout(PATIENCE, client.fails(&sql)).await;
+        assert_eq!(
+            error.unwrap().message,
+            "canceling statement due to statement timeout"
+        );
+    }
+    client.query("DROP TABLE t").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

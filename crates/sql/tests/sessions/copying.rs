@@ -310,3 +310,93 @@ async fn statements_that_cannot_be_are_refused() {
             .starts_with("COPY FROM instructs the PostgreSQL server process")
     );
 }
+
+// Positions, notices and contexts as PostgreSQL 18 gives them.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_options_are_pointed_at() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("CREATE TABLE t (a int, b text)").await;
+    for (sql, position) in [
+        ("copy t from stdin (bogus)", Some(20)),
+        ("copy t to stdout (format csv, bogus 1)", Some(31)),
+        ("copy t from stdin (format xml)", Some(20)),
+        ("copy t from stdin (format csv, format csv)", Some(32)),
+        ("copy t from stdin with csv csv", Some(28)),
+        (
+            "copy t to stdout with csv force quote a force quote b",
+            Some(41),
+        ),
+        ("copy t from stdin (delimiter 'ab')", None),
+    ] {
+        assert_eq!(client.fails(sql).await.position, position, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_and_failures_tell_where_the_load_was() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("CREATE TABLE t (a int, b text)").await;
+    let data = b"1\tx\nqq\ty\n\\N\tz\nrrrr\t4\n5\t6\n";
+    let skipping = |line: u32, value: &str| {
+        format!(
+            "skipping row due to data type incompatibility at line {line} for column \"a\": \
+             \"{value}\""
+        )
+    };
+    let context = Some("COPY t".to_owned());
+    let verbose = [
+        (skipping(2, "qq"), context.clone()),
+        (skipping(4, "rrrr"), context),
+    ];
+    let total = (
+        "2 rows were skipped due to data type incompatibility".to_owned(),
+        None,
+    );
+    let sql = "COPY t FROM STDIN (ON_ERROR ignore, LOG_VERBOSITY verbose)";
+    assert_eq!(client.try_copy_in(sql, data).await.unwrap(), "COPY 3");
+    let told = |client: &mut crate::cluster::Client| -> Vec<(String, Option<String>)> {
+        let notices = client.notices().into_iter();
+        notices
+            .map(|notice| (notice.message, notice.context))
+            .collect()
+    };
+    assert_eq!(told(&mut client), [&verbose[..], &[total]].concat());
+    // What was told before the load failed is told all the same.
+    let sql = "COPY t FROM STDIN (ON_ERROR ignore, REJECT_LIMIT 1, LOG_VERBOSITY verbose)";
+    let error = client.try_copy_in(sql, data).await.unwrap_err();
+    assert_eq!(
+        error.context.as_deref(),
+        Some("COPY t, line 4, column a: \"rrrr\"")
+    );
+    assert_eq!(told(&mut client), verbose);
+
+    for (sql, data, context) in [
+        ("COPY t FROM STDIN", "1\tx\n2\ty\n", Some("COPY t, line 3")),
+        ("COPY t FROM STDIN", "1\tx", Some("COPY t, line 1")),
+        ("COPY t FROM STDIN", "", Some("COPY t, line 1")),
+        (
+            "COPY t FROM STDIN (FORMAT csv)",
+            "1,x\n",
+            Some("COPY t, line 2"),
+        ),
+        (
+            "COPY t FROM STDIN (HEADER)",
+            "a\tb\n",
+            Some("COPY t, line 2"),
+        ),
+        ("COPY t FROM STDIN (FORMAT binary)", "", None),
+    ] {
+        let mut copy = client.start_copy_in(sql).await;
+        if !data.is_empty() {
+            let data = bytes::Bytes::copy_from_slice(data.as_bytes());
+            copy.write(data).await.unwrap();
+        }
+        let error = copy.fail_by_client("because").await;
+        assert_eq!(error.sqlstate, "57014");
+        assert_eq!(error.message, "COPY from stdin failed: because");
+        assert_eq!(error.context.as_deref(), context, "{sql} {data:?}");
+        client.session.abort().await;
+    }
+}

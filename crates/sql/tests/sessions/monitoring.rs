@@ -40,7 +40,38 @@ async fn functions_over_storage() {
     let evicted = client
         .one("SELECT pg_buffercache_evict_relation('src')")
         .await;
-    assert!(evicted.ends_with(",0,0)"), "{evicted}");
+    assert!(
+        evicted.starts_with('(') && evicted.ends_with(",0,0)"),
+        "{evicted}"
+    );
+    client.query("SELECT count(*) FROM src").await;
+    for (sql, columns) in [
+        (
+            "SELECT * FROM pg_buffercache_evict_relation('src')",
+            ["buffers_evicted", "buffers_flushed", "buffers_skipped"],
+        ),
+        (
+            "SELECT f.* FROM pg_buffercache_evict_relation('src') f",
+            ["buffers_evicted", "buffers_flushed", "buffers_skipped"],
+        ),
+        (
+            "SELECT * FROM pg_buffercache_evict_relation('src') AS f(a, b)",
+            ["a", "b", "buffers_skipped"],
+        ),
+    ] {
+        let answer = client.query(sql).await;
+        assert_eq!(answer.columns, columns, "{sql}");
+        assert_eq!(answer.rows.len(), 1, "{sql}");
+        assert_eq!(answer.rows[0][2].as_deref(), Some("0"));
+    }
+    client.query("SELECT count(*) FROM src").await;
+    let evicted = client
+        .one(
+            "SELECT buffers_evicted FROM pg_buffercache_evict_relation('src') \
+             WHERE buffers_flushed = 0",
+        )
+        .await;
+    assert_eq!(evicted, blocks.to_string());
     for sql in [
         "SELECT pg_prewarm('src')",
         "SELECT pg_prewarm('src', 'buffer')",
@@ -103,6 +134,146 @@ async fn functions_over_storage() {
             .await,
         "postgres|postgres|public"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_of_the_session() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    assert_eq!(
+        client
+            .one("SELECT set_config('work_mem', '5MB', false)")
+            .await,
+        "5MB"
+    );
+    assert_eq!(client.one("SHOW work_mem").await, "5MB");
+    client
+        .query("BEGIN; SELECT set_config('work_mem', '6MB', true)")
+        .await;
+    assert_eq!(
+        client.one("SELECT current_setting('work_mem')").await,
+        "6MB"
+    );
+    client.query("COMMIT").await;
+    assert_eq!(client.one("SHOW work_mem").await, "5MB");
+    assert_eq!(
+        client
+            .refused("SELECT set_config('nosuch', '1', false)")
+            .await,
+        (
+            "42704".into(),
+            "unrecognized configuration parameter \"nosuch\"".into()
+        )
+    );
+    assert_eq!(
+        client
+            .one("SELECT current_setting('no.such', true) IS NULL")
+            .await,
+        "t"
+    );
+    let uuids = "SELECT count(DISTINCT u) FROM (SELECT gen_random_uuid() u FROM \
+                 generate_series(1, 100)) q WHERE substr(u::text, 15, 1) = '4'";
+    assert_eq!(client.one(uuids).await, "100");
+    let randoms = "SELECT count(DISTINCT r) FROM (SELECT random() r FROM generate_series(1, 100)) q \
+                   WHERE r >= 0 AND r < 1";
+    assert_eq!(client.one(randoms).await, "100");
+    assert_eq!(client.one("SELECT pg_sleep(0.01)").await, "");
+    client.query("SET statement_timeout = 100").await;
+    assert_eq!(
+        client.refused("SELECT pg_sleep(3600)").await,
+        (
+            "57014".into(),
+            "canceling statement due to statement timeout".into()
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogs_know_names() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client
+        .query("CREATE TABLE \"Odd name\" (a int NOT NULL)")
+        .await;
+    for (sql, answer) in [
+        ("SELECT '\"Odd name\"'::regclass", "\"Odd name\""),
+        (
+            "SELECT oid::regclass::text FROM pg_class WHERE relname = 'Odd name'",
+            "\"Odd name\"",
+        ),
+        (
+            "SELECT relname::regclass = oid FROM pg_class WHERE relname = 'pg_proc'",
+            "t",
+        ),
+        (
+            "SELECT reltype::regtype, relnamespace::regnamespace, relowner::regrole FROM pg_class \
+             WHERE relname = 'Odd name'",
+            "\"Odd name\"|public|postgres",
+        ),
+        (
+            "SELECT 'now'::regproc, 'pg_monitor'::regrole",
+            "now|pg_monitor",
+        ),
+        (
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'n' \
+             AND conrelid = '\"Odd name\"'::regclass",
+            "NOT NULL a",
+        ),
+        (
+            "SELECT obj_description('pg_catalog'::regnamespace, 'pg_namespace')",
+            "system catalog schema",
+        ),
+        (
+            "SELECT format_type(1043, 14), format_type(1042, NULL), format_type(0, NULL), \
+             format_type(99999, NULL)",
+            "character varying(10)|character|-|???",
+        ),
+        (
+            "SELECT pg_get_userbyid(10), pg_get_userbyid(77)",
+            "postgres|unknown (OID=77)",
+        ),
+        (
+            "SELECT pg_database_size('postgres') = pg_database_size(5), \
+             pg_database_size('postgres') > 8192, pg_database_size(77) IS NULL",
+            "t|t|t",
+        ),
+    ] {
+        assert_eq!(client.one(sql).await, answer, "{sql}");
+    }
+    // A table's own rows are printed with names too.
+    let (copied, _) = client
+        .copy_out("COPY pg_type (typname, typinput) TO STDOUT")
+        .await;
+    let copied = String::from_utf8(copied).unwrap();
+    assert!(copied.starts_with("bool\tboolin\n"), "{copied}");
+    for (sql, sqlstate, message) in [
+        (
+            "SELECT 'nosuch'::regrole",
+            "42704",
+            "role \"nosuch\" does not exist",
+        ),
+        (
+            "SELECT 'nosuch'::regnamespace",
+            "3F000",
+            "schema \"nosuch\" does not exist",
+        ),
+        (
+            "SELECT 'abs'::regproc",
+            "42725",
+            "more than one function named \"abs\"",
+        ),
+        (
+            "SELECT pg_database_size('nosuch')",
+            "3D000",
+            "database \"nosuch\" does not exist",
+        ),
+    ] {
+        assert_eq!(
+            client.refused(sql).await,
+            (sqlstate.into(), message.into()),
+            "{sql}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -190,3 +190,126 @@ async fn statements_are_prepared_by_name() {
     assert_eq!(client.query("DEALLOCATE ALL").await.tag, "DEALLOCATE ALL");
     assert_eq!(client.fails("EXECUTE q (2)").await.sqlstate, "26000");
 }
+
+// As PostgreSQL 18 does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_protocol_and_sql_share_their_names() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("CREATE TABLE t (a int)").await;
+    for (name, sql) in [
+        ("one", "SELECT 1 AS one"),
+        ("put", "INSERT INTO t VALUES ($1)"),
+        ("make", "CREATE TABLE u (b int)"),
+        ("open", "BEGIN"),
+        ("nothing", ""),
+        ("all", "DISCARD ALL"),
+    ] {
+        let prepared = client.session.prepare(sql, &[]).await.unwrap();
+        client.session.name_statement(name, prepared).unwrap();
+    }
+    client.session.sync().await.unwrap();
+    assert_eq!(client.one("EXECUTE one").await, "1");
+    // PostgreSQL does not look at the arguments of a statement without parameters.
+    assert_eq!(client.one("EXECUTE one (7)").await, "1");
+    assert_eq!(client.query("EXECUTE put (5)").await.tag, "INSERT 0 1");
+    assert_eq!(client.query("EXECUTE make").await.tag, "CREATE TABLE");
+    assert_eq!(client.query("EXECUTE nothing").await.tag, "EXECUTE");
+    assert_eq!(client.query("EXECUTE open; ROLLBACK").await.tag, "ROLLBACK");
+    assert_eq!(
+        client.refused("EXECUTE \"all\"").await,
+        (
+            "25001".into(),
+            "DISCARD ALL cannot be executed from a function".into()
+        )
+    );
+    assert_eq!(
+        client.refused("PREPARE one AS SELECT 2").await,
+        (
+            "42P05".into(),
+            "prepared statement \"one\" already exists".into()
+        )
+    );
+    client.query("PREPARE two AS SELECT 2").await;
+    let two = client.session.named_statement("two").unwrap();
+    let answer = client.execute_text(&two, &[]).await.unwrap();
+    assert_eq!(answer.rows, [[Some("2".to_owned())]]);
+    let error = client.session.name_statement("two", two).unwrap_err();
+    assert_eq!(error.sqlstate, "42P05");
+    client.session.forget_statement("two");
+    assert_eq!(client.fails("EXECUTE two").await.sqlstate, "26000");
+    // DEALLOCATE is not undone.
+    client.query("BEGIN; DEALLOCATE one; ROLLBACK").await;
+    assert!(client.session.named_statement("one").is_none());
+    client.query("DEALLOCATE ALL").await;
+    assert!(client.session.named_statement("put").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execute_of_itself_ends() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("PREPARE a AS SELECT 1").await;
+    let prepared = client.session.prepare("EXECUTE a", &[]).await.unwrap();
+    client.session.forget_statement("a");
+    client.session.name_statement("a", prepared).unwrap();
+    client.session.sync().await.unwrap();
+    assert_eq!(
+        client.refused("EXECUTE a").await,
+        ("54001".into(), "stack depth limit exceeded".into())
+    );
+    // Its columns are those of the statement that had the name when it was prepared.
+    client.query("DEALLOCATE a; PREPARE a AS SELECT 1").await;
+    let prepared = client.session.prepare("EXECUTE a", &[]).await.unwrap();
+    client.query("DEALLOCATE a; PREPARE a AS SELECT 1, 2").await;
+    let error = client.execute_text(&prepared, &[]).await.unwrap_err();
+    assert_eq!(error.message, "cached plan must not change result type");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discard_forgets_what_it_names() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    let setup = "PREPARE a AS SELECT 1; SET work_mem = '9MB'";
+    client.query(setup).await;
+    for (sql, tag) in [
+        ("DISCARD PLANS", "DISCARD PLANS"),
+        ("DISCARD SEQUENCES", "DISCARD SEQUENCES"),
+        ("DISCARD TEMP", "DISCARD TEMP"),
+        ("DISCARD TEMPORARY", "DISCARD TEMP"),
+    ] {
+        assert_eq!(client.query(sql).await.tag, tag);
+        let in_block = format!("BEGIN; {sql}; COMMIT");
+        client.query(&in_block).await;
+    }
+    assert_eq!(client.one("EXECUTE a").await, "1");
+    assert_eq!(client.one("SHOW work_mem").await, "9MB");
+    let message = "DISCARD ALL cannot run inside a transaction block";
+    for sql in [
+        "BEGIN; DISCARD ALL",
+        "SELECT 1; DISCARD ALL",
+        "DISCARD ALL; SELECT 1",
+    ] {
+        assert_eq!(
+            client.refused(sql).await,
+            ("25001".into(), message.into()),
+            "{sql}"
+        );
+        client.query("ROLLBACK").await;
+    }
+    // So it is in a pipeline that has run a statement.
+    let one = client.session.prepare("SELECT 1", &[]).await.unwrap();
+    let discard = client.session.prepare("DISCARD ALL", &[]).await.unwrap();
+    let Outcome::Rows(rows) = client.session.execute(&one, vec![]).await.unwrap() else {
+        panic!("no rows");
+    };
+    read_rows(&one, rows).await.unwrap();
+    let error = client.session.execute(&discard, vec![]).await.unwrap_err();
+    assert_eq!(error.message, message);
+    client.session.abort().await;
+    assert_eq!(client.one("SHOW work_mem").await, "9MB");
+
+    assert_eq!(client.query("DISCARD ALL").await.tag, "DISCARD ALL");
+    assert_eq!(client.one("SHOW work_mem").await, "4MB");
+    assert_eq!(client.fails("EXECUTE a").await.sqlstate, "26000");
+}

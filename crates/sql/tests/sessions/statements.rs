@@ -1,6 +1,8 @@
 //! Statements one by one: DDL, INSERT, settings, EXPLAIN.
 
-use crate::cluster::Cluster;
+use trunkline_sql::outcome::Outcome;
+
+use crate::cluster::{Cluster, read_rows};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_made_and_dropped() {
@@ -362,4 +364,153 @@ async fn limits_and_counts_do_not_read_more_than_they_need() {
         client.rows("SELECT a FROM t ORDER BY a DESC LIMIT 2").await,
         ["50000", "49999"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_queries_count_from_the_next_query_on() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    let sql = "SELECT md5(g::text) FROM generate_series(1, 200000) g ORDER BY 1 OFFSET 199999";
+    // It does not fit into 4 MB.
+    let expected = client.one(sql).await;
+    client.query("SET temp_file_limit = '1MB'").await;
+    assert_eq!(
+        client.refused(sql).await,
+        (
+            "53400".into(),
+            "temporary file size exceeds \"temp_file_limit\" (1024kB)".into()
+        )
+    );
+    let mut other = cluster.client();
+    assert_eq!(
+        other.one(sql).await,
+        expected,
+        "the limit is a session's own"
+    );
+    client.query("SET work_mem = '64MB'").await;
+    assert_eq!(client.one(sql).await, expected, "nothing is put aside");
+    client
+        .query("RESET work_mem; SET temp_file_limit = '64MB'")
+        .await;
+    assert_eq!(client.one(sql).await, expected);
+    client.query("RESET temp_file_limit").await;
+    assert_eq!(client.one(sql).await, expected);
+
+    client.query("CREATE TABLE t (a int, b int)").await;
+    client
+        .query("INSERT INTO t SELECT g, g % 10 FROM generate_series(1, 200000) g")
+        .await;
+    let grouped = "EXPLAIN SELECT b, count(*) FROM t GROUP BY b";
+    let is_parallel = |plan: Vec<String>| plan.iter().any(|line| line.contains("Repartition"));
+    client
+        .query("SET max_parallel_workers_per_gather = 0")
+        .await;
+    assert!(!is_parallel(client.rows(grouped).await));
+    client
+        .query("SET max_parallel_workers_per_gather = 1")
+        .await;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    assert_eq!(is_parallel(client.rows(grouped).await), processors > 1);
+}
+
+// As in PostgreSQL, whose planner comes upon them; other errors come with the rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_constants_come_before_the_rows() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client
+        .query("CREATE TABLE t (a int); INSERT INTO t VALUES (0)")
+        .await;
+    for (sql, is_early) in [
+        ("SELECT 1/0", true),
+        ("VALUES (1), (1/0)", true),
+        ("SELECT a FROM t UNION ALL SELECT 1/0", true),
+        ("SELECT a FROM t WHERE a > 1/0", true),
+        ("SELECT 1/a FROM t", false),
+        ("SELECT 1/a FROM t ORDER BY a", false),
+        ("SELECT count(1/a) FROM t", false),
+        ("SELECT 1/(SELECT a FROM t)", false),
+        (
+            "SELECT * FROM generate_series(1, 3) g WHERE 1/(g - 2) > 0",
+            false,
+        ),
+    ] {
+        let prepared = client.session.prepare(sql, &[]).await.unwrap();
+        let error = match client.session.execute(&prepared, Vec::new()).await {
+            Ok(Outcome::Rows(rows)) => {
+                assert!(!is_early, "{sql}");
+                read_rows(&prepared, rows).await.expect_err(sql)
+            }
+            Ok(other) => panic!("{sql}: {other:?}"),
+            Err(error) => {
+                assert!(is_early, "{sql}");
+                error
+            }
+        };
+        assert_eq!(error.sqlstate, "22012", "{sql}");
+        client.session.abort().await;
+    }
+    assert_eq!(client.fails("EXPLAIN SELECT 1/0").await.sqlstate, "22012");
+    for sql in [
+        "SELECT CASE WHEN a = 0 THEN 1 ELSE 1/a END FROM t",
+        "SELECT CASE WHEN true THEN 1 ELSE 1/0 END",
+        "SELECT coalesce(1, 1/0)",
+        "SELECT count(*) FROM t WHERE false AND 1/0 = 1",
+    ] {
+        client.query(sql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_point_at_their_place() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("CREATE TABLE w (a int, b int)").await;
+    // Each caret of PostgreSQL's stands below the mark.
+    for marked in [
+        "INSERT INTO w VALUES (1, 2, ^3)",
+        "INSERT INTO w (a) VALUES (1, ^2)",
+        "INSERT INTO w VALUES (1, 2), (^3, 4, 5)",
+        "INSERT INTO w SELECT 1, 2, ^3",
+        "INSERT INTO w (a) SELECT 1, ^2+2",
+        "CREATE TABLE x (a int, b int DEFAULT ^nosuch(1))",
+        "CREATE TABLE x (a int, b int DEFAULT ^'x')",
+        "CREATE TABLE x (a int, b int DEFAULT ^a+1)",
+        "CREATE TABLE x (a int, b int DEFAULT ^(SELECT 1))",
+        "CREATE TABLE x (a int, b int DEFAULT 1 +^)",
+        "CREATE TABLE x (a int, b text DEFAULT ^lower(5, 'x') NOT NULL)",
+        "CREATE TABLE x (a int, b int DEFAULT ^count(1))",
+    ] {
+        let sql = marked.replace('^', "");
+        let position = marked.find('^').map(|at| at + 1);
+        let error = client.fails(&sql).await;
+        assert_eq!(error.position, position, "{sql}: {}", error.message);
+    }
+    // This one has no place in PostgreSQL either.
+    let error = client
+        .fails("CREATE TABLE x (a int, b int DEFAULT now())")
+        .await;
+    assert_eq!((error.sqlstate.as_ref(), error.position), ("42804", None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_select_list_may_be_empty() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client
+        .query("CREATE TABLE w (a int); INSERT INTO w VALUES (1), (2)")
+        .await;
+    for (sql, rows) in [
+        ("SELECT", 1),
+        ("SELECT;", 1),
+        ("SELECT WHERE false", 0),
+        ("SELECT FROM w", 2),
+        ("SELECT FROM w WHERE a = 1", 1),
+        ("SELECT UNION ALL SELECT", 2),
+    ] {
+        let answer = client.query(sql).await;
+        assert!(answer.columns.is_empty(), "{sql}");
+        assert_eq!(answer.rows.len(), rows, "{sql}");
+        assert_eq!(answer.tag, format!("SELECT {rows}"));
+    }
 }

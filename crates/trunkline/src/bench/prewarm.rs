@@ -32,17 +32,15 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
             );
         }
     }
-    let (best, name) = raw.best();
-    let raw_rate = best.rate(mib);
     println!(
         "{mib:.0} MiB, {} repetitions: median [min..max]",
         common.repetitions
     );
-    println!("{name:<44} {raw_rate} MiB/s");
+    let raw_rate = raw.print();
     for (mode, series) in modes.iter().zip(&series) {
         let rate = series.rate(mib);
         println!(
-            "{:<44} {rate} MiB/s  {:.2} of raw  {:.2} CPU s/GiB",
+            "{:<44} {rate} MiB/s  {:.2} of the best raw  {:.2} CPU s/GiB",
             format!("pg_prewarm('{mode}'), cold"),
             rate.median / raw_rate.median,
             series.cpu_seconds_per(mib / 1024.0),

@@ -1,5 +1,8 @@
 //! The fastest sequential direct read of a file that is to be had: fio where it is installed, and
 //! the AIO core reading raw; whichever is faster, over a few block sizes and depths.
+//!
+//! The core's buffers are on huge pages, fio's are not, which on a virtual disk can be the greater
+//! part of the difference between them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +10,7 @@ use std::sync::Arc;
 
 use trunkline_aio::{Aio, File, OpenOptions, OsStorage, RawReader, Storage};
 
-use super::sample::{Sample, Series, Stopwatch};
+use super::sample::{Rate, Sample, Series, Stopwatch};
 use crate::program_error::ProgramError;
 
 /// Ways to read, each with block bytes and depth.
@@ -93,15 +96,15 @@ impl RawReads {
         Ok(())
     }
 
-    /// The fastest way by its median: its runs, and what it is called.
-    pub fn best(&self) -> (Series, String) {
-        let best = self.ways.iter().max_by(|a, b| {
-            a.series
-                .rate(1.0)
-                .median
-                .total_cmp(&b.series.rate(1.0).median)
-        });
-        best.map_or_else(Default::default, |way| {
+    /// Prints each way's rate in MiB/s; the fastest by its median.
+    pub fn print(&self) -> Rate {
+        const MIB: f64 = 1024.0 * 1024.0;
+        let rates: Vec<Rate> = self
+            .ways
+            .iter()
+            .map(|way| way.series.rate(self.bytes as f64 / MIB))
+            .collect();
+        for (way, rate) in self.ways.iter().zip(&rates) {
             let reader = if way.with_fio {
                 "fio io_uring"
             } else {
@@ -112,8 +115,12 @@ impl RawReads {
                 way.block_bytes >> 10,
                 way.depth
             );
-            (way.series.clone(), name)
-        })
+            println!("{name:<44} {rate} MiB/s");
+        }
+        let best = rates
+            .into_iter()
+            .max_by(|a, b| a.median.total_cmp(&b.median));
+        best.unwrap_or_else(|| Series::default().rate(0.0))
     }
 }
 

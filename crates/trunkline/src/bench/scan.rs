@@ -45,16 +45,14 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
         cold.push(ours.timed(COUNT).await?.0);
         peak = (peak_memory_mib() - before).max(if peak.is_nan() { 0.0 } else { peak });
     }
-    let (best, name) = raw.best();
-    let raw_rate = best.rate(mib);
     println!(
         "{mib:.0} MiB, {} repetitions: median [min..max]",
         common.repetitions
     );
-    println!("{name:<44} {raw_rate} MiB/s");
+    let raw_rate = raw.print();
     let cold_rate = cold.rate(mib);
     println!(
-        "{:<44} {cold_rate} MiB/s  {:.2} of raw  {:.2} CPU s/GiB  peak memory +{peak:.0} MiB",
+        "{:<44} {cold_rate} MiB/s  {:.2} of the best raw  {:.2} CPU s/GiB  peak memory +{peak:.0} MiB",
         "count(*), cold",
         cold_rate.median / raw_rate.median,
         cold.cpu_seconds_per(mib / 1024.0),

@@ -30,7 +30,11 @@ pub fn error_text(error: &SqlError, query: &str) -> String {
 /// A notice. Ends with a line feed.
 pub fn notice_text(notice: &Notice) -> String {
     let mut text = format!("{}:  {}\n", notice.severity.name(), notice.message);
-    for (label, field) in [("DETAIL", &notice.detail), ("HINT", &notice.hint)] {
+    for (label, field) in [
+        ("DETAIL", &notice.detail),
+        ("HINT", &notice.hint),
+        ("CONTEXT", &notice.context),
+    ] {
         if let Some(field) = field {
             let _ = writeln!(text, "{label}:  {field}");
         }

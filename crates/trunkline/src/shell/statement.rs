@@ -96,6 +96,7 @@ impl Shell {
             parse_statement(statement.text)
                 .map_err(|error| in_query(error.into(), query, statement.offset))?;
         }
+        self.session.begin_query_string(statements.len());
         for statement in statements {
             self.run_statement(statement.text, script, copy_ends)
                 .await

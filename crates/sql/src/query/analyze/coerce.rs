@@ -14,6 +14,7 @@ use super::{Analyzer, Typed, Unknown, field};
 use crate::query::column::scalar_from_payload;
 use crate::query::decimal::DECIMAL_MAX_PRECISION;
 use crate::query::error::{QueryError, sqlstate};
+use crate::query::functions::alias::{alias_of, read_alias, split_identifiers};
 use crate::query::functions::cast::cast_expr;
 use crate::query::pgtype::{
     CoercionContext, PgType, arrow_type, can_coerce, category, is_preferred,
@@ -62,6 +63,15 @@ impl Analyzer<'_> {
                 oids::REGCLASS,
             ));
         }
+        if let Some(alias) = alias_of(to.oid) {
+            self.require_for(to)?;
+            let oid = read_alias(alias, text, &self.env.styles.names)
+                .map_err(|error| error.at(position))?;
+            return Ok(Typed::of(
+                Expr::Literal(ScalarValue::UInt32(Some(oid)), None),
+                to.oid,
+            ));
+        }
         let column_type = ColumnType::new(read_as.oid, read_as.typmod)?;
         let mut payload = Vec::new();
         input_text(&column_type, text, &self.env.styles.input, &mut payload)
@@ -80,6 +90,9 @@ impl Analyzer<'_> {
     fn relation_oid(&self, text: &str) -> Result<Oid, QueryError> {
         if let Ok(number) = text.parse::<u32>() {
             return Ok(Oid(number));
+        }
+        if text == "-" {
+            return Ok(Oid::INVALID);
         }
         let parts = split_identifiers(text)?;
         let (schema, name) = match parts.as_slice() {
@@ -118,16 +131,16 @@ impl Analyzer<'_> {
         if value.ty.oid == to.oid && (to.typmod < 0 || to.typmod == value.ty.typmod) {
             return Ok(value);
         }
-        if value.ty.oid == oids::REGCLASS && category(to.oid) == 'S' {
-            return Err(QueryError::unsupported(
-                "casting regclass to text is not supported",
-            ));
+        if category(to.oid) == 'S' {
+            self.require_for(value.ty)?;
         }
-        if to.oid == oids::REGCLASS && category(value.ty.oid) == 'S' {
-            return Err(QueryError::unsupported(
-                "casting an expression to regclass is not supported",
-            )
-            .with_hint("Write the relation's name as a literal."));
+        if alias_of(to.oid).is_some() && category(value.ty.oid) == 'S' {
+            self.require_for(to)?;
+        }
+        if category(value.ty.oid) == 'A' && category(to.oid) == 'A' {
+            // A vector is an array that begins at 0.
+            let arrow = arrow_type(to);
+            return Ok(Typed::new(value.expr, to, arrow));
         }
         let arrow = if to.oid == oids::NUMERIC && to.typmod < 0 {
             match (&value.expr, value.ty.oid) {
@@ -411,49 +424,6 @@ impl Analyzer<'_> {
             )),
         };
         Ok(Typed::new(expr, ty, arrow))
-    }
-}
-
-/// The folded parts of a dotted name (`stringToQualifiedNameList`).
-fn split_identifiers(text: &str) -> Result<Vec<String>, QueryError> {
-    let invalid = || QueryError::new("42602", "invalid name syntax");
-    let mut parts = Vec::new();
-    let mut rest = text.trim();
-    loop {
-        let (part, after) = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let mut part = String::new();
-                let mut tail = quoted;
-                loop {
-                    let end = tail.find('"').ok_or_else(invalid)?;
-                    part.push_str(&tail[..end]);
-                    tail = &tail[end + 1..];
-                    match tail.strip_prefix('"') {
-                        Some(next) => {
-                            part.push('"');
-                            tail = next;
-                        }
-                        None => break,
-                    }
-                }
-                (part, tail)
-            }
-            None => {
-                let end = rest
-                    .find(|c: char| c == '.' || c.is_whitespace())
-                    .unwrap_or(rest.len());
-                (rest[..end].to_lowercase(), &rest[end..])
-            }
-        };
-        if part.is_empty() {
-            return Err(invalid());
-        }
-        parts.push(part);
-        let after = after.trim_start();
-        if after.is_empty() {
-            return Ok(parts);
-        }
-        rest = after.strip_prefix('.').ok_or_else(invalid)?.trim_start();
     }
 }
 

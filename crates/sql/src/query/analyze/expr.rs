@@ -16,7 +16,7 @@ use super::{Analyzer, Level, ScopeColumn, Typed, field, fold, unsupported_clause
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
 use crate::query::functions::rows::row_function;
-use crate::query::pgtype::{CoercionContext, PgType, resolve_type};
+use crate::query::pgtype::{CoercionContext, PgType, can_coerce, resolve_type};
 
 impl Analyzer<'_> {
     /// Analyses an expression.
@@ -240,7 +240,7 @@ impl Analyzer<'_> {
             SqlExpr::Subquery(query) => self.scalar_subquery(query, level),
             SqlExpr::Exists { subquery, negated } => {
                 let bound = self.query(subquery, Some(level))?;
-                self.exists(bound, *negated)
+                self.exists(bound, *negated, level)
             }
             SqlExpr::InSubquery {
                 expr,
@@ -265,6 +265,9 @@ impl Analyzer<'_> {
                 compare_op,
                 right,
             } => self.quantified(left, compare_op, right, false, level),
+            SqlExpr::CompoundFieldAccess { root, access_chain } => {
+                self.field_access(root, access_chain, level)
+            }
             SqlExpr::Interval(_) => Err(QueryError::unsupported("type interval is not supported")),
             SqlExpr::AtTimeZone { .. } => Err(unsupported_clause("AT TIME ZONE")),
             SqlExpr::Array(_) => Err(QueryError::unsupported(
@@ -436,6 +439,14 @@ impl Analyzer<'_> {
             return self.named_function(function, vec![value], None);
         }
         let described = format!("{symbol} {}", value.ty.name());
+        let is_root = matches!(op, UnaryOperator::PGSquareRoot | UnaryOperator::PGCubeRoot);
+        // As operators, the roots are of double precision only.
+        let value = if is_root && can_coerce(value.ty.oid, oids::FLOAT8, CoercionContext::Implicit)
+        {
+            self.coerce(value, PgType::new(oids::FLOAT8), CoercionContext::Implicit)?
+        } else {
+            value
+        };
         self.named_function(function, vec![value], None)
             .map_err(|error| {
                 if error.sqlstate == sqlstate::UNDEFINED_FUNCTION {
@@ -474,7 +485,7 @@ impl Analyzer<'_> {
     }
 
     /// The place behind an expression's last token that the parser recorded.
-    fn end_position(&self, expr: &SqlExpr) -> Option<usize> {
+    pub(crate) fn end_position(&self, expr: &SqlExpr) -> Option<usize> {
         let end = expr.span().end;
         crate::query::error::character_at(self.sql, (end.line, end.column))
     }
@@ -796,7 +807,7 @@ pub(crate) fn boolean(expr: Expr) -> Typed {
     Typed::of(expr, oids::BOOL)
 }
 
-fn outer_reference(column: &ScopeColumn) -> Result<Expr, QueryError> {
+pub(crate) fn outer_reference(column: &ScopeColumn) -> Result<Expr, QueryError> {
     match &column.expr {
         Expr::Column(inner) => Ok(Expr::OuterReferenceColumn(
             std::sync::Arc::new(field(&inner.name, &column.arrow)),

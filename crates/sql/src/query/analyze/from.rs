@@ -1,4 +1,4 @@
-//! FROM clauses (`parse_clause.c`): relations, subqueries, functions, VALUES and joins.
+//! FROM clauses (`parse_clause.c`): relations, subqueries and joins.
 
 use std::sync::Arc;
 
@@ -6,22 +6,18 @@ use datafusion::catalog::default_table_source::DefaultTableSource;
 use datafusion::common::TableReference;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, FunctionArg, FunctionArgExpr, Join, JoinConstraint, JoinOperator, ObjectName,
-    ObjectNamePart, TableAlias, TableFactor, TableWithJoins,
+    BinaryOperator, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableAlias,
+    TableFactor, TableWithJoins,
 };
-use trunkline_pgformat::Oid;
-use trunkline_types::oids;
 
 use super::expr::case_of;
-use super::resolve::{Choice, choose};
 use super::{
     Analyzer, Bound, Level, Scope, ScopeColumn, Typed, fold, name_parts, name_span, qualified,
     unsupported_clause,
 };
 use crate::query::error::{QueryError, sqlstate};
-use crate::query::pgtype::{CoercionContext, PgType, arrow_type};
+use crate::query::pgtype::arrow_type;
 use crate::query::scan::RelationTable;
-use crate::query::series::{series_element, series_table};
 
 /// A plan and what it makes visible.
 pub(crate) struct Source {
@@ -47,7 +43,7 @@ impl Scope {
 }
 
 /// Column aliases over a FROM item's columns; 42P10 if there are more aliases than columns.
-fn rename(scope: &mut Scope, alias: &TableAlias) -> Result<(), QueryError> {
+pub(crate) fn rename(scope: &mut Scope, alias: &TableAlias) -> Result<(), QueryError> {
     let given = alias.columns.len();
     if given > scope.columns.len() {
         return Err(QueryError::new(
@@ -143,7 +139,7 @@ impl Analyzer<'_> {
                 if *with_ordinality {
                     return Err(unsupported_clause("WITH ORDINALITY"));
                 }
-                self.table_function(name, &args.args, alias.as_ref())
+                self.table_function(name, &args.args, alias.as_ref(), parent)
             }
             TableFactor::Function {
                 lateral: false,
@@ -151,7 +147,26 @@ impl Analyzer<'_> {
                 args,
                 alias,
                 with_ordinality: false,
-            } => self.table_function(name, args, alias.as_ref()),
+            } => self.table_function(name, args, alias.as_ref(), parent),
+            TableFactor::UNNEST {
+                alias,
+                array_exprs,
+                with_offset: false,
+                with_offset_alias: None,
+                with_ordinality: false,
+            } => {
+                let level =
+                    Level::without_aggregates(Scope::default(), parent, "functions in FROM");
+                let mut values = Vec::new();
+                for expr in array_exprs {
+                    values.push(self.expr(expr, &level)?);
+                }
+                let visible = alias.as_ref().map(|alias| fold(&alias.name));
+                let visible = visible.unwrap_or_else(|| "unnest".to_owned());
+                let first = values.first().and_then(|value| value.position);
+                let position = self.word_before(first, "unnest");
+                self.unnest(values, &visible, alias.as_ref(), position)
+            }
             TableFactor::Derived {
                 lateral: false,
                 subquery,
@@ -166,9 +181,9 @@ impl Analyzer<'_> {
                 table_with_joins,
                 alias: None,
             } => self.table_with_joins(table_with_joins, parent),
-            TableFactor::Derived { .. } | TableFactor::Function { .. } => {
-                Err(unsupported_clause("LATERAL or WITH ORDINALITY"))
-            }
+            TableFactor::Derived { .. }
+            | TableFactor::Function { .. }
+            | TableFactor::UNNEST { .. } => Err(unsupported_clause("LATERAL or WITH ORDINALITY")),
             TableFactor::NestedJoin { .. } => Err(unsupported_clause("an alias of a join")),
             other => Err(QueryError::unsupported(format!(
                 "FROM item {other} is not supported"
@@ -236,6 +251,9 @@ impl Analyzer<'_> {
             )
             .at(position));
         };
+        if relation.oid.is_valid() && !self.relations.contains(&relation.oid) {
+            self.relations.push(relation.oid);
+        }
         let qualifier = self.unique_name(&visible);
         let mut scope = Scope {
             columns: Vec::new(),
@@ -268,7 +286,7 @@ impl Analyzer<'_> {
     }
 
     /// A planned query as a FROM item.
-    fn derived(
+    pub(crate) fn derived(
         &mut self,
         bound: Bound,
         visible: Option<&str>,
@@ -301,131 +319,6 @@ impl Analyzer<'_> {
             rename(&mut scope, alias)?;
         }
         Ok(Source { plan, scope })
-    }
-
-    fn table_function(
-        &mut self,
-        name: &ObjectName,
-        args: &[FunctionArg],
-        alias: Option<&TableAlias>,
-    ) -> Result<Source, QueryError> {
-        let position = self.position(name_span(name));
-        let function = name_parts(name)?.pop().unwrap_or_default();
-        let mut values = Vec::new();
-        let level = Level::without_aggregates(Scope::default(), None, "functions in FROM");
-        for arg in args {
-            match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
-                    values.push(self.expr(expr, &level)?);
-                }
-                other => return Err(unsupported_clause(&format!("argument {other}")).at(position)),
-            }
-        }
-        let visible = alias.map_or_else(|| function.clone(), |alias| fold(&alias.name));
-        if function == "generate_series" {
-            let (plan, qualifier, ty) = self.series(values, &visible, position)?;
-            // The one column is called as the function's alias unless it has an alias itself.
-            let column = ScopeColumn {
-                relation: Some(visible.clone()),
-                name: visible.clone(),
-                ty,
-                arrow: arrow_type(ty),
-                expr: Expr::Column(qualified(&qualifier, SERIES_COLUMN)),
-                merged_away: false,
-                origin: (0, 0),
-            };
-            let mut scope = Scope {
-                columns: vec![column],
-                relations: vec![visible],
-                aliased: Vec::new(),
-            };
-            if let Some(alias) = alias {
-                rename(&mut scope, alias)?;
-            }
-            return Ok(Source { plan, scope });
-        }
-        // Any other function gives one row.
-        let value = self.named_function(&function, values, position)?;
-        let value = self.resolve_unknown(value)?;
-        let plan = super::select::project(
-            LogicalPlanBuilder::empty(true).build()?,
-            vec![value.expr.clone().alias(&function)],
-        )?;
-        let column = super::OutputColumn {
-            name: visible.clone(),
-            ty: value.ty,
-            arrow: value.arrow,
-            column: datafusion::common::Column::new_unqualified(&function),
-            origin: (0, 0),
-            unknown: super::Unknown::No,
-            position,
-        };
-        let bound = Bound {
-            plan,
-            columns: vec![column],
-        };
-        self.derived(bound, Some(&visible), alias)
-    }
-
-    /// A scan of `generate_series(values)` under a qualifier of its own.
-    pub(crate) fn series(
-        &mut self,
-        values: Vec<Typed>,
-        visible: &str,
-        position: Option<usize>,
-    ) -> Result<(LogicalPlan, String, PgType), QueryError> {
-        let types: Vec<Oid> = values.iter().map(|value| value.ty.oid).collect();
-        let mut overloads: Vec<Vec<Oid>> = Vec::new();
-        for ty in [oids::INT4, oids::INT8, oids::NUMERIC] {
-            overloads.push(vec![ty; 2]);
-            overloads.push(vec![ty; 3]);
-        }
-        let candidates: Vec<&[Oid]> = overloads.iter().map(Vec::as_slice).collect();
-        let chosen = match choose(&types, &candidates) {
-            Choice::One(index) => &overloads[index],
-            other => {
-                let times = [oids::DATE, oids::TIMESTAMP, oids::TIMESTAMPTZ];
-                if types.first().is_some_and(|first| times.contains(first)) {
-                    return Err(QueryError::unsupported(
-                        "generate_series over timestamps needs type interval, which is not \
-                         supported",
-                    )
-                    .at(position));
-                }
-                let names: Vec<String> = values.iter().map(|value| value.ty.name()).collect();
-                let call = format!("generate_series({})", names.join(", "));
-                let (state, message, hint) = if other == Choice::None {
-                    (
-                        sqlstate::UNDEFINED_FUNCTION,
-                        format!("function {call} does not exist"),
-                        "No function matches the given name and argument types. \
-                         You might need to add explicit type casts.",
-                    )
-                } else {
-                    (
-                        sqlstate::AMBIGUOUS_FUNCTION,
-                        format!("function {call} is not unique"),
-                        "Could not choose a best candidate function. \
-                         You might need to add explicit type casts.",
-                    )
-                };
-                return Err(QueryError::new(state, message).with_hint(hint).at(position));
-            }
-        };
-        let element = PgType::new(chosen[0]);
-        let mut bounds = Vec::new();
-        for value in values {
-            let value = self.coerce(value, element, CoercionContext::Implicit)?;
-            let value = self.represent(value, &arrow_type(element));
-            bounds.push(self.constant(&value.expr)?);
-        }
-        let series = series_element(element, bounds)?;
-        let qualifier = self.unique_name(visible);
-        let table = series_table(element, series);
-        let source = Arc::new(DefaultTableSource::new(Arc::new(table)));
-        let plan = LogicalPlanBuilder::scan(TableReference::bare(qualifier.clone()), source, None)?
-            .build()?;
-        Ok((plan, qualifier, element))
     }
 
     fn join(
@@ -592,9 +485,6 @@ const RESERVED: [&str; 32] = [
     "union",
     "where",
 ];
-
-/// The output column of a series scan.
-pub(crate) const SERIES_COLUMN: &str = "generate_series";
 
 fn visible(scope: &Scope) -> impl Iterator<Item = &ScopeColumn> {
     scope.columns.iter().filter(|column| !column.merged_away)

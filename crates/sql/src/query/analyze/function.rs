@@ -17,9 +17,11 @@ use super::resolve::{Choice, choose};
 use super::{Analyzer, Level, Typed, name_parts, name_span, unsupported_clause};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::external::external_call;
+use crate::query::functions::record::record_text;
 use crate::query::functions::rows::{candidates, is_internal, row_function};
 use crate::query::functions::session::setting_call;
 use crate::query::pgtype::{CoercionContext, PgType};
+use crate::query::session::ExternalResult;
 
 /// A call's parts after checking what isn't supported.
 pub(crate) struct Call<'e> {
@@ -91,6 +93,7 @@ impl Analyzer<'_> {
         };
         match &function.args {
             FunctionArguments::None => {}
+            FunctionArguments::Subquery(_) if call.name == "array" => {}
             FunctionArguments::Subquery(_) => {
                 return Err(QueryError::syntax(Some("SELECT"), None));
             }
@@ -128,6 +131,10 @@ impl Analyzer<'_> {
     ) -> Result<Typed, QueryError> {
         let call = self.call(function)?;
         let bare = matches!(function.args, FunctionArguments::None);
+        if let (FunctionArguments::Subquery(query), "array") = (&function.args, call.name.as_str())
+        {
+            return self.array_subquery(query, level, call.position);
+        }
         if bare && let Some(value) = self.session_keyword(&call.name)? {
             return Ok(value);
         }
@@ -202,12 +209,16 @@ impl Analyzer<'_> {
         }
         let types: Vec<Oid> = args.iter().map(|arg| arg.ty.oid).collect();
         let overloads = candidates(name, args.len());
-        let signatures: Vec<&[Oid]> = overloads.iter().map(|(args, _)| args.as_slice()).collect();
+        let signatures: Vec<&[Oid]> = overloads
+            .iter()
+            .map(|overload| overload.args.as_slice())
+            .collect();
         match choose(&types, &signatures) {
             Choice::One(index) => {
-                let (signature, result) = &overloads[index];
-                let args = self.row_arguments(args, signature)?;
-                return row_function(name, args, PgType::new(*result), &self.env.styles)
+                let overload = &overloads[index];
+                self.require(overload.needs)?;
+                let args = self.row_arguments(args, &overload.args)?;
+                return row_function(name, args, PgType::new(overload.result), &self.env.styles)
                     .map_err(|error| error.at(position));
             }
             Choice::Ambiguous => {
@@ -224,17 +235,14 @@ impl Analyzer<'_> {
             }
             Choice::None => {}
         }
-        let external = Arc::clone(&self.env.external);
-        for function in external.functions() {
-            if function.name != name || !function.accepts(args.len()) {
-                continue;
-            }
-            if let Choice::One(_) = choose(&types, &[&function.args[..args.len()]]) {
-                let args = self.arguments(args, &function.args[..types.len()])?;
-                let result = function.returns;
-                let call = external_call(Arc::clone(&external), function, args);
-                return Ok(Typed::of(call, result));
-            }
+        if let Some((call, returns)) = self.external_function(name, &args)? {
+            return Ok(match returns {
+                ExternalResult::Value(oid) => Typed::of(call, oid),
+                // A whole row is printed.
+                ExternalResult::Record(columns) => {
+                    Typed::of(record_text(call, &columns, &self.env.styles), oids::TEXT)
+                }
+            });
         }
         // A type's name over one argument is a cast.
         if let [arg] = args.as_slice()
@@ -247,6 +255,32 @@ impl Analyzer<'_> {
             );
         }
         Err(no_function(shown, &args).at(position))
+    }
+
+    /// The call of a function that the caller provides, and what it gives.
+    pub(crate) fn external_function(
+        &mut self,
+        name: &str,
+        args: &[Typed],
+    ) -> Result<Option<(Expr, ExternalResult)>, QueryError> {
+        let external = Arc::clone(&self.env.external);
+        let types: Vec<Oid> = args.iter().map(|arg| arg.ty.oid).collect();
+        let overloads: Vec<_> = external
+            .functions()
+            .iter()
+            .filter(|function| function.name == name && function.accepts(args.len()))
+            .collect();
+        let signatures: Vec<&[Oid]> = overloads
+            .iter()
+            .map(|function| &function.args[..args.len()])
+            .collect();
+        let Choice::One(index) = choose(&types, &signatures) else {
+            return Ok(None);
+        };
+        let args = self.arguments(args.to_vec(), signatures[index])?;
+        let function = overloads[index];
+        let call = external_call(Arc::clone(&external), function, args);
+        Ok(Some((call, function.returns.clone())))
     }
 
     /// Brings arguments to a row function's types; where it takes any, to text, but booleans,
@@ -266,6 +300,16 @@ impl Analyzer<'_> {
                 },
                 super::resolve::ANY => {
                     self.coerce(arg, PgType::new(oids::TEXT), CoercionContext::Explicit)?
+                }
+                oids::ANYARRAY if arg.is_unknown() => {
+                    return Err(QueryError::new(
+                        sqlstate::DATATYPE_MISMATCH,
+                        "could not determine polymorphic type because input has type unknown",
+                    ));
+                }
+                oids::ANYARRAY => {
+                    self.require_for(arg.ty)?;
+                    arg
                 }
                 want => self.coerce(arg, PgType::new(want), CoercionContext::Implicit)?,
             });

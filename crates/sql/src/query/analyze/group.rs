@@ -175,9 +175,37 @@ impl<'s> Grouping<'s> {
             // One group, whatever the rows are.
             return count_rows(input, &analyzer.unique_name("aggregate"));
         }
-        let aggregate = Aggregate::try_new(Arc::new(input), self.keys, aggregates)?;
+        let (input, keys) = computed_keys(analyzer, input, self.keys)?;
+        let aggregate = Aggregate::try_new(Arc::new(input), keys, aggregates)?;
         Ok(LogicalPlan::Aggregate(aggregate))
     }
+}
+
+/// Keys that are computed by volatile functions, among them asynchronous ones, become columns of
+/// the input first: grouping itself calls no function twice, nor an asynchronous one.
+fn computed_keys(
+    analyzer: &mut Analyzer<'_>,
+    input: LogicalPlan,
+    keys: Vec<Expr>,
+) -> Result<(LogicalPlan, Vec<Expr>), QueryError> {
+    if !keys.iter().any(Expr::is_volatile) {
+        return Ok((input, keys));
+    }
+    let columns = input.schema().columns();
+    let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+    let mut over_columns = Vec::with_capacity(keys.len());
+    for key in keys {
+        match key {
+            Expr::Alias(alias) if alias.expr.is_volatile() => {
+                let computed = analyzer.unique_name("key");
+                exprs.push(alias.expr.alias(&computed));
+                let column = Expr::Column(Column::new_unqualified(computed));
+                over_columns.push(column.alias(alias.name));
+            }
+            plain => over_columns.push(plain),
+        }
+    }
+    Ok((super::select::project(input, exprs)?, over_columns))
 }
 
 /// One row: how many rows `input` has, in a column called `name`.

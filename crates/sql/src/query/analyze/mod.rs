@@ -9,6 +9,7 @@
 //! in the plan is ambiguous whatever the user's names are.
 
 mod aggregate;
+mod array;
 mod coerce;
 mod expr;
 mod from;
@@ -22,8 +23,9 @@ mod resolve;
 mod select;
 mod setop;
 mod subquery;
+mod table_function;
 
-pub(crate) use resolve::ANY;
+pub(crate) use resolve::{ANY, accepts};
 pub(crate) use setop::{AssignmentTarget, check_width};
 
 use std::collections::{HashMap, HashSet};
@@ -37,9 +39,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use datafusion::sql::sqlparser::tokenizer::Span;
+use trunkline_pgformat::Oid;
 use trunkline_types::oids;
 
 use super::error::{QueryError, character_at, sqlstate};
+use super::names::{NamesPart, parts_of_type};
 use super::pgtype::PgType;
 use super::session::{ExternalFunctions, SessionFunctions, TableResolver};
 use super::value::Styles;
@@ -80,7 +84,7 @@ impl Typed {
     }
 
     /// An expression of a type that travels in one way only.
-    pub(crate) fn of(expr: Expr, oid: trunkline_pgformat::Oid) -> Self {
+    pub(crate) fn of(expr: Expr, oid: Oid) -> Self {
         let ty = PgType::new(oid);
         let arrow = super::pgtype::arrow_type(ty);
         Self::new(expr, ty, arrow)
@@ -212,6 +216,11 @@ pub(crate) struct Analyzer<'a> {
     used_names: HashSet<String>,
     /// Where the statement refers to columns, for errors that show up later.
     references: Vec<(Expr, usize)>,
+    /// The catalogs' relations that the statement reads.
+    pub relations: Vec<Oid>,
+    /// Every subquery that depends on the query around it is computed row by row: set once the
+    /// optimiser has failed to turn one into a join.
+    pub all_subplans: bool,
 }
 
 impl<'a> Analyzer<'a> {
@@ -223,7 +232,22 @@ impl<'a> Analyzer<'a> {
             ctes: Vec::new(),
             used_names: HashSet::new(),
             references: Vec::new(),
+            relations: Vec::new(),
+            all_subplans: false,
         }
+    }
+
+    /// Has these names of the catalogs read before the statement runs.
+    pub(crate) fn require(&self, parts: &[NamesPart]) -> Result<(), QueryError> {
+        let (tables, session) = (self.env.tables.as_ref(), self.env.session.as_ref());
+        parts
+            .iter()
+            .try_for_each(|part| self.env.styles.names.load(*part, tables, session))
+    }
+
+    /// Has the names read that values of a type are printed with.
+    pub(crate) fn require_for(&self, ty: PgType) -> Result<(), QueryError> {
+        self.require(parts_of_type(ty.oid))
     }
 
     /// A name that no other relation or generated column of the statement has.

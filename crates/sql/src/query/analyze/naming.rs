@@ -1,7 +1,7 @@
 //! Names of output columns without an alias (`FigureColname`, `parse_target.c`).
 
 use datafusion::sql::sqlparser::ast::{
-    DataType as SqlType, Expr, Query, SelectItem, SetExpr, TrimWhereField,
+    AccessExpr, DataType as SqlType, Expr, Query, SelectItem, SetExpr, TrimWhereField,
 };
 use trunkline_types::type_info;
 
@@ -29,6 +29,13 @@ fn figure(expr: &Expr) -> Option<(String, u8)> {
         Expr::Identifier(ident) => Some((fold(ident), 2)),
         Expr::CompoundIdentifier(parts) => parts.last().map(|ident| (fold(ident), 2)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let named = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(ident)) => Some((fold(ident), 2)),
+                _ => None,
+            });
+            named.or_else(|| figure(root))
+        }
         Expr::Function(function) => {
             let name = name_parts(&function.name).ok()?.pop()?;
             Some((name, 2))

@@ -283,6 +283,9 @@ impl Analyzer<'_> {
         right: Typed,
         position: Option<usize>,
     ) -> Result<Typed, QueryError> {
+        if let Some(result) = self.array_operator(op, &left, &right, position)? {
+            return Ok(result);
+        }
         let described = |symbol: &str| format!("{} {symbol} {}", left.ty.name(), right.ty.name());
         let Some((symbol, list)) = candidates(op) else {
             return Err(no_operator(&described(&op.to_string())).at(position));

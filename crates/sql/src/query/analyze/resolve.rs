@@ -20,11 +20,21 @@ pub(crate) enum Choice {
 /// Accepts an argument of any type.
 pub(crate) const ANY: Oid = Oid(2276);
 
+/// Whether a type is an array's, `int2vector` and `oidvector` among them.
+pub(crate) fn is_array(oid: Oid) -> bool {
+    category(oid) == 'A'
+}
+
+/// Whether a value of type `have` is an argument of type `want` as it is.
+pub(crate) fn accepts(want: Oid, have: Oid) -> bool {
+    want == have || want == ANY || (want == oids::ANYARRAY && is_array(have))
+}
+
 fn exact(candidate: &[Oid], args: &[Oid]) -> bool {
     candidate
         .iter()
         .zip(args)
-        .all(|(want, have)| want == have || *want == ANY)
+        .all(|(want, have)| accepts(*want, *have))
 }
 
 /// Chooses among candidates by the types of the arguments (705 is unknown).
@@ -39,10 +49,9 @@ pub(crate) fn choose(args: &[Oid], candidates: &[&[Oid]]) -> Choice {
         return Choice::One(index);
     }
     let fits = |candidate: &[Oid]| {
-        candidate
-            .iter()
-            .zip(args)
-            .all(|(want, have)| *want == ANY || can_coerce(*have, *want, CoercionContext::Implicit))
+        candidate.iter().zip(args).all(|(want, have)| {
+            accepts(*want, *have) || can_coerce(*have, *want, CoercionContext::Implicit)
+        })
     };
     let mut left: Vec<usize> = same_length()
         .filter(|(_, candidate)| fits(candidate))

@@ -12,16 +12,19 @@ use datafusion::sql::sqlparser::ast::{
     OrderByOptions, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, Value,
 };
 
+use trunkline_types::oids;
+
 use super::aggregate::has_aggregate;
 use super::expr::default_name;
-use super::from::SERIES_COLUMN;
 use super::group::Grouping;
+use super::table_function::SERIES_COLUMN;
 use super::{
     Analyzer, Bound, Level, OutputColumn, Scope, ScopeColumn, Typed, Unknown, fold, name_parts,
     qualified, unsupported_clause,
 };
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::key::key_expr;
+use crate::query::parse::EMPTY_LIST;
 use crate::query::pgtype::{CoercionContext, PgType};
 
 /// A projection whose expressions are taken as they are.
@@ -316,6 +319,7 @@ impl Analyzer<'_> {
         plan: &mut LogicalPlan,
     ) -> Result<(), QueryError> {
         match item {
+            SelectItem::UnnamedExpr(SqlExpr::Identifier(ident)) if ident.value == EMPTY_LIST => {}
             SelectItem::UnnamedExpr(expr) => {
                 let name = default_name(expr);
                 targets.push(self.target(expr, name, level, plan)?);
@@ -407,6 +411,15 @@ impl Analyzer<'_> {
         let FunctionArguments::List(list) = &function.args else {
             return Ok(None);
         };
+        if name == "pg_partition_ancestors" {
+            // There are no partitioned tables: no row has any.
+            let nothing = self.empty_set(&[("relid", oids::REGCLASS)])?;
+            let column = nothing.columns[0].clone();
+            *plan = LogicalPlanBuilder::from(plan.clone())
+                .cross_join(nothing.plan)?
+                .build()?;
+            return Ok(Some(output_value(&column)));
+        }
         if name != "generate_series" {
             return Ok(None);
         }

@@ -153,16 +153,23 @@ impl Analyzer<'_> {
         targets: &[AssignmentTarget<'_>],
     ) -> Result<Bound, QueryError> {
         let width = values.rows.first().map_or(0, |row| row.content.len());
-        check_width(width, targets.len())?;
+        let place = |analyzer: &Self, expr: Option<&SqlExpr>| {
+            expr.and_then(|expr| analyzer.position(expr.span()))
+        };
+        if let Some(row) = values.rows.iter().find(|row| row.content.len() != width) {
+            return Err(QueryError::new(
+                sqlstate::SYNTAX_ERROR,
+                "VALUES lists must all be the same length",
+            )
+            .at(place(self, row.content.first())));
+        }
+        let first = values.rows.first();
+        check_width(width, targets.len(), |index| {
+            place(self, first.and_then(|row| row.content.get(index)))
+        })?;
         let targets = &targets[..width];
         let mut rows = Vec::with_capacity(values.rows.len());
         for row in &values.rows {
-            if row.content.len() != width {
-                return Err(QueryError::new(
-                    sqlstate::SYNTAX_ERROR,
-                    "VALUES lists must all be the same length",
-                ));
-            }
             let mut exprs = Vec::with_capacity(width);
             for (expr, target) in row.content.iter().zip(targets) {
                 exprs.push(self.assigned_value(expr, target)?.expr);
@@ -399,13 +406,19 @@ fn undecided_value(column: &OutputColumn) -> Typed {
     }
 }
 
-/// 42601 if an INSERT's source has more columns than its target.
-pub(crate) fn check_width(width: usize, targets: usize) -> Result<(), QueryError> {
+/// 42601 if an INSERT's source has more columns than its target; `position` tells where one of the
+/// source's expressions stands.
+pub(crate) fn check_width(
+    width: usize,
+    targets: usize,
+    position: impl Fn(usize) -> Option<usize>,
+) -> Result<(), QueryError> {
     if width > targets {
         return Err(QueryError::new(
             sqlstate::SYNTAX_ERROR,
             "INSERT has more expressions than target columns",
-        ));
+        )
+        .at(position(targets)));
     }
     Ok(())
 }

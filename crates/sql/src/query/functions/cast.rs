@@ -17,6 +17,7 @@ use trunkline_types::datetime::{
 };
 use trunkline_types::{format_type, oids};
 
+use super::alias::{alias_of, read_alias};
 use crate::query::column::out_of_range;
 use crate::query::decimal::{DECIMAL_NAN, encode_decimal};
 use crate::query::error::{QueryError, sqlstate};
@@ -341,6 +342,9 @@ fn value_from_string(
     } else {
         text
     };
+    if let Some(alias) = alias_of(to.oid) {
+        return Ok(Value::Int(read_alias(alias, text, &styles.names)?.into()));
+    }
     value_from_text(to, text, styles)
 }
 

@@ -5,6 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, StructArray};
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
@@ -15,8 +17,9 @@ use datafusion::logical_expr::{
 use crate::query::analyze::Typed;
 use crate::query::column::{ColumnBuilder, ColumnReader};
 use crate::query::error::QueryError;
+use crate::query::functions::record::record_type;
 use crate::query::pgtype::{PgType, arrow_type};
-use crate::query::session::{ExternalFunction, ExternalFunctions};
+use crate::query::session::{ExternalFunction, ExternalFunctions, ExternalResult};
 
 struct ExternalCall {
     provider: Arc<dyn ExternalFunctions>,
@@ -79,7 +82,10 @@ impl ScalarUDFImpl for ExternalCall {
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> DfResult<DataType> {
-        Ok(arrow_type(PgType::new(self.function.returns)))
+        Ok(match &self.function.returns {
+            ExternalResult::Value(oid) => arrow_type(PgType::new(*oid)),
+            ExternalResult::Record(columns) => record_type(columns),
+        })
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
@@ -95,8 +101,17 @@ impl AsyncScalarUDFImpl for ExternalCall {
         for arg in &args.args {
             arrays.push(arg.clone().into_array(rows)?);
         }
-        let returns = PgType::new(self.function.returns);
-        let mut builder = ColumnBuilder::new(returns, rows);
+        let types: Vec<PgType> = match &self.function.returns {
+            ExternalResult::Value(oid) => vec![PgType::new(*oid)],
+            ExternalResult::Record(columns) => {
+                columns.iter().map(|(_, oid)| PgType::new(*oid)).collect()
+            }
+        };
+        let mut builders: Vec<ColumnBuilder> = types
+            .iter()
+            .map(|ty| ColumnBuilder::new(*ty, rows))
+            .collect();
+        let mut called = Vec::with_capacity(rows);
         for row in 0..rows {
             let mut datums = Vec::with_capacity(arrays.len());
             for (array, ty) in arrays.iter().zip(&self.args) {
@@ -104,13 +119,38 @@ impl AsyncScalarUDFImpl for ExternalCall {
                 let present = ColumnReader::new(*ty, array)?.append(row, &mut payload)?;
                 datums.push(present.then_some(payload));
             }
-            let result = if self.function.strict && datums.iter().any(Option::is_none) {
-                None
+            let calls = !(self.function.strict && datums.iter().any(Option::is_none));
+            let result = if calls {
+                self.provider.call(&self.function, datums).await?
             } else {
-                self.provider.call(&self.function.name, datums).await?
+                vec![None; builders.len()]
             };
-            builder.push(result.as_deref())?;
+            called.push(calls);
+            if result.len() != builders.len() {
+                return Err(QueryError::internal("a function gave too few values").into());
+            }
+            for (builder, value) in builders.iter_mut().zip(&result) {
+                builder.push(value.as_deref())?;
+            }
         }
-        Ok(ColumnarValue::Array(builder.finish()))
+        let mut columns: Vec<ArrayRef> = builders
+            .into_iter()
+            .map(|mut builder| builder.finish())
+            .collect();
+        let array = match record_fields(&self.function.returns) {
+            Some(DataType::Struct(fields)) => {
+                let nulls = Some(NullBuffer::from(called));
+                Arc::new(StructArray::try_new(fields, columns, nulls)?)
+            }
+            _ => columns.swap_remove(0),
+        };
+        Ok(ColumnarValue::Array(array))
+    }
+}
+
+fn record_fields(returns: &ExternalResult) -> Option<DataType> {
+    match returns {
+        ExternalResult::Value(_) => None,
+        ExternalResult::Record(columns) => Some(record_type(columns)),
     }
 }

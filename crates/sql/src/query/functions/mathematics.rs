@@ -1,6 +1,6 @@
 //! Mathematical functions (`int.c`, `float.c`, `numeric.c`).
 
-use trunkline_types::oids::{FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, TEXT};
+use trunkline_types::oids::{FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, TEXT, UUID};
 
 use super::arithmetic::division_by_zero;
 use super::cast::{float_overflow, float_underflow};
@@ -210,6 +210,18 @@ pub(crate) const FUNCTIONS: &[F] = &[
     F::new("cbrt", &[FLOAT8], FLOAT8, |v, _| {
         Ok(Value::Float(v[0].as_float()?.cbrt()))
     }),
+    F::new("random", &[], FLOAT8, |_, _| {
+        // 53 bits are what a double holds of [0, 1) evenly spaced (`pg_prng_double`).
+        let bits = u64::from_le_bytes(random_bytes()?) >> 11;
+        Ok(Value::Float(bits as f64 / (1_u64 << 53) as f64))
+    }),
+    F::new("gen_random_uuid", &[], UUID, |_, _| {
+        let mut bytes: [u8; 16] = random_bytes()?;
+        // Version 4, variant 1 (RFC 9562).
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Ok(Value::Uuid(bytes))
+    }),
     F::new("power", &[FLOAT8, FLOAT8], FLOAT8, power),
     F::new("pow", &[FLOAT8, FLOAT8], FLOAT8, power),
     F::new("exp", &[FLOAT8], FLOAT8, |v, _| {
@@ -275,6 +287,14 @@ pub(crate) const FUNCTIONS: &[F] = &[
         Ok(Value::text(size_pretty(v[0].as_int()?)))
     }),
 ];
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], QueryError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        QueryError::internal(format!("could not generate random values: {error}"))
+    })?;
+    Ok(bytes)
+}
 
 /// The overload that PostgreSQL would choose, refused instead of computed as a float.
 fn not_for_numeric(_: &[Value<'_>], _: &Styles) -> Outcome {

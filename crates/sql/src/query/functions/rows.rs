@@ -12,9 +12,10 @@ use datafusion::logical_expr::{
 use trunkline_pgformat::Oid;
 use trunkline_types::oids;
 
-use super::{mathematics, strings, times};
-use crate::query::analyze::{ANY, Typed};
+use super::{arrays, catalogs, mathematics, strings, times};
+use crate::query::analyze::{Typed, accepts};
 use crate::query::error::QueryError;
+use crate::query::names::NamesPart;
 use crate::query::pgtype::PgType;
 use crate::query::value::{Styles, Value, map_rows};
 
@@ -30,6 +31,8 @@ pub(crate) struct RowFunction {
     pub strict: bool,
     /// Further arguments like the last may follow.
     pub variadic: bool,
+    /// What it asks the catalogs.
+    pub needs: &'static [NamesPart],
     pub body: Body,
 }
 
@@ -46,8 +49,21 @@ impl RowFunction {
             result,
             strict: true,
             variadic: false,
+            needs: &[],
             body,
         }
+    }
+
+    /// Is called with NULL arguments too.
+    pub(crate) const fn called_with_null(mut self) -> Self {
+        self.strict = false;
+        self
+    }
+
+    /// Asks the catalogs for names.
+    pub(crate) const fn needs(mut self, parts: &'static [NamesPart]) -> Self {
+        self.needs = parts;
+        self
     }
 
     /// Takes any number of arguments, NULLs among them.
@@ -76,6 +92,8 @@ fn table() -> impl Iterator<Item = &'static RowFunction> {
         .iter()
         .chain(mathematics::FUNCTIONS)
         .chain(times::FUNCTIONS)
+        .chain(catalogs::FUNCTIONS)
+        .chain(arrays::FUNCTIONS)
 }
 
 /// Names that operators use; SQL can't call them.
@@ -101,11 +119,24 @@ pub(crate) fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)
 }
 
-/// The overloads of a name for a number of arguments: argument types and result type.
-pub(crate) fn candidates(name: &str, count: usize) -> Vec<(Vec<Oid>, Oid)> {
+/// A function as a call may mean it.
+pub(crate) struct Overload {
+    pub args: Vec<Oid>,
+    pub result: Oid,
+    pub needs: &'static [NamesPart],
+}
+
+/// The overloads of a name for a number of arguments.
+pub(crate) fn candidates(name: &str, count: usize) -> Vec<Overload> {
     table()
         .filter(|function| function.name == name)
-        .filter_map(|function| Some((function.signature(count)?, function.result)))
+        .filter_map(|function| {
+            Some(Overload {
+                args: function.signature(count)?,
+                result: function.result,
+                needs: function.needs,
+            })
+        })
         .collect()
 }
 
@@ -154,7 +185,7 @@ pub(crate) fn row_function(
                 wanted
                     .iter()
                     .zip(&args)
-                    .all(|(want, arg)| *want == ANY || *want == arg.ty.oid)
+                    .all(|(want, arg)| accepts(*want, arg.ty.oid))
             })
     };
     let function = table()
@@ -165,7 +196,7 @@ pub(crate) fn row_function(
         Some(arg) if keeps_shape => arg.arrow.clone(),
         _ => crate::query::pgtype::arrow_type(result),
     };
-    let volatility = if name == "random" {
+    let volatility = if matches!(name, "random" | "gen_random_uuid") {
         Volatility::Volatile
     } else {
         Volatility::Immutable

@@ -1,6 +1,7 @@
 //! String functions (`varlena.c`, `oracle_compat.c`, `like.c`). Case mapping is that of locale C.
 
 use trunkline_types::oids::{BOOL, BPCHAR, BYTEA, INT4, TEXT};
+use trunkline_types::quote_identifier;
 
 use super::rows::RowFunction as F;
 use crate::query::analyze::ANY;
@@ -167,7 +168,7 @@ pub(crate) const FUNCTIONS: &[F] = &[
         Ok(Value::text(quote_literal(v[0].as_text()?)))
     }),
     F::new("quote_ident", &[TEXT], TEXT, |v, _| {
-        Ok(Value::text(quote_ident(v[0].as_text()?)))
+        Ok(Value::text(quote_identifier(v[0].as_text()?)))
     }),
     F::new("like", &[TEXT, TEXT], BOOL, |v, _| like(v, false)),
     F::new("like", &[TEXT, TEXT, TEXT], BOOL, |v, _| like(v, false)),
@@ -416,25 +417,13 @@ fn overlay(v: &[Value<'_>], length: i64) -> Outcome {
     Ok(Value::text(format!("{head}{part}{tail}")))
 }
 
-fn quote_literal(text: &str) -> String {
+/// `quote_literal_internal` (`quote.c`)
+pub(crate) fn quote_literal(text: &str) -> String {
     let escaped = text.replace('\'', "''");
     if text.contains('\\') {
         format!("E'{}'", escaped.replace('\\', "\\\\"))
     } else {
         format!("'{escaped}'")
-    }
-}
-
-fn quote_ident(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    let keyword = datafusion::sql::sqlparser::keywords::ALL_KEYWORDS
-        .binary_search(&text.to_uppercase().as_str())
-        .is_ok();
-    if starts && text.chars().all(plain) && !keyword {
-        text.to_owned()
-    } else {
-        format!("\"{}\"", text.replace('"', "\"\""))
     }
 }
 

@@ -1,0 +1,295 @@
+//! A whole engine on the simulated disk.
+//!
+//! Its lock file and its configuration are read from the operating system's
+//! files, so that its directory exists there as well, with nothing else in it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use trunkline_aio::Storage;
+use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
+use trunkline_engine::{
+    Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
+};
+use trunkline_sim::{DiskImage, Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimConfig};
+use trunkline_sim::{SimDisk, When};
+use trunkline_txn::LockMode;
+use trunkline_types::OutputStyle;
+
+/// More than the buffer pool holds.
+const ROWS: i32 = 5000;
+const SEEDS: u64 = 4;
+
+fn foundation(disk: &SimDisk) -> Foundation {
+    Foundation {
+        storage: Arc::new(disk.clone()),
+        method: Some(Arc::new(disk.clone())),
+    }
+}
+
+fn open_on(disk: &SimDisk, path: &Path) -> Result<Arc<Database>, EngineError> {
+    let overrides = [("shared_buffers", "1MB"), ("max_connections", "4")];
+    let options = OpenOptions {
+        overrides: overrides
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec(),
+        initialise: true,
+    };
+    Database::open_on(foundation(disk), path, &options)
+}
+
+/// Where every cluster of these tests is, on every disk.
+struct Place {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Place {
+    fn new() -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        std::fs::create_dir(&path).unwrap();
+        Place {
+            path,
+            _directory: directory,
+        }
+    }
+
+    fn config(&self, seed: u64) -> SimConfig {
+        SimConfig {
+            trace_root: self.path.clone(),
+            ..SimConfig::new(seed)
+        }
+    }
+
+    /// A disk with a new cluster.
+    fn disk(&self, config: SimConfig) -> SimDisk {
+        let disk = SimDisk::from_image(config, cluster());
+        disk.make_directories(self.path.parent().unwrap()).unwrap();
+        disk.rename("/cluster".as_ref(), &self.path).unwrap();
+        disk.sync_dir("/".as_ref()).unwrap();
+        disk.sync_dir(self.path.parent().unwrap()).unwrap();
+        disk
+    }
+}
+
+/// A new cluster, made on a simulated disk once.
+fn cluster() -> &'static DiskImage {
+    static CLUSTER: OnceLock<DiskImage> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let place = Place::new();
+        let disk = SimDisk::new(SimConfig::new(0));
+        disk.make_directories(place.path.parent().unwrap()).unwrap();
+        let database = open_on(&disk, &place.path).unwrap();
+        database.stop().unwrap();
+        drop(database);
+        disk.rename(&place.path, "/cluster".as_ref()).unwrap();
+        disk.image()
+    })
+}
+
+fn statement<T>(
+    session: &mut Session,
+    body: impl FnOnce(&mut Session) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    session.begin_statement()?;
+    match body(session) {
+        Ok(value) => {
+            session.sync()?;
+            Ok(value)
+        }
+        Err(error) => {
+            session.fail_statement();
+            Err(error)
+        }
+    }
+}
+
+fn relation(session: &Session, mode: LockMode) -> Result<Arc<RelationDesc>, EngineError> {
+    session.open_relation(None, "t", mode, &mut session.issuer()?)
+}
+
+fn create_and_fill(session: &mut Session, rows: i32) -> Result<u64, EngineError> {
+    let definition = TableDefinition {
+        name: "t".to_owned(),
+        namespace: oids::PG_PUBLIC_NAMESPACE,
+        owner: oids::BOOTSTRAP_SUPERUSER,
+        columns: vec![
+            ColumnDefinition::new("a", trunkline_types::oids::INT4, -1),
+            ColumnDefinition::new("b", trunkline_types::oids::TEXT, -1),
+        ],
+    };
+    statement(session, |session| {
+        let mut io = session.issuer()?;
+        session.create_table(&definition, false, &mut io).map(drop)
+    })?;
+    statement(session, |session| {
+        let relation = relation(session, LockMode::RowExclusive)?;
+        let columns = LoadColumns::all(&relation);
+        let mut load = Load::begin(session, relation, columns, false, OutputStyle::default())?;
+        for row in 0..rows {
+            let text = [b'x'; 300];
+            load.row(&[Some(&row.to_le_bytes()), Some(&text)])?;
+        }
+        load.finish()
+    })
+}
+
+fn count(session: &mut Session) -> Result<u64, EngineError> {
+    statement(session, |session| {
+        let relation = relation(session, LockMode::AccessShare)?;
+        let snapshot = Arc::new(session.snapshot()?);
+        let scan = TableScan::new(session, relation, snapshot)?;
+        let mut rows = 0;
+        scan.partition()?.count(|found| {
+            rows += found;
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    })
+}
+
+fn session(database: &Arc<Database>) -> Session {
+    database.session("postgres", &[]).unwrap()
+}
+
+/// What a power cut is to find: opened, filled, a checkpoint or not.
+fn fill(disk: &SimDisk, place: &Place, rows: i32) -> Arc<Database> {
+    let database = open_on(disk, &place.path).unwrap();
+    let mut session = session(&database);
+    let loaded = create_and_fill(&mut session, rows).unwrap();
+    assert_eq!(loaded, u64::from(rows.unsigned_abs()));
+    assert_eq!(count(&mut session).unwrap(), loaded);
+    database.checkpoint(&mut session.issuer().unwrap()).unwrap();
+    drop(session);
+    database
+}
+
+#[test]
+fn a_database_fills_stops_and_reopens_under_mild_faults() {
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let place = Place::new();
+        let disk = place.disk(place.config(seed).with_faults(FaultPlan::mild()));
+        let database = fill(&disk, &place, ROWS);
+        database.stop().unwrap();
+        drop(database);
+        let struck = disk.faults().rules.iter().map(FaultRule::struck).max();
+        assert!(struck > Some(0));
+        // A clean stop leaves nothing that a power cut could take.
+        let disk = disk.restart();
+        let database = open_on(&disk, &place.path).unwrap();
+        let mut session = session(&database);
+        assert_eq!(count(&mut session).unwrap(), ROWS as u64);
+        drop(session);
+        database.stop().unwrap();
+        // Nothing of it went to the operating system.
+        assert_eq!(std::fs::read_dir(&place.path).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn after_a_power_cut_it_refuses_to_start() {
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let place = Place::new();
+        let disk = place.disk(place.config(seed));
+        let database = fill(&disk, &place, ROWS);
+        disk.power_cut();
+        assert!(database.stop().is_err());
+        drop(database);
+        match open_on(&disk.restart(), &place.path) {
+            Ok(_) => panic!("it started"),
+            Err(error) => assert!(
+                error
+                    .to_string()
+                    .contains("was not stopped cleanly (state: in production)"),
+                "{error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_stop_that_the_power_cut_interrupts_is_clean_or_refused() {
+    const FEW_ROWS: i32 = 100;
+    let place = Place::new();
+    // The steps of a stop, which are the same for every seed.
+    let stop = |disk: &SimDisk| {
+        let database = fill(disk, &place, FEW_ROWS);
+        let before = disk.steps();
+        let stopped = database.stop();
+        (before..disk.steps(), stopped)
+    };
+    let (cuts, stopped) = stop(&place.disk(place.config(0)));
+    stopped.unwrap();
+    let (mut clean, mut refused) = (0, 0);
+    for (cut, seed) in cuts.flat_map(|cut| (0..SEEDS).map(move |seed| (cut, seed))) {
+        let disk = place.disk(place.config(seed));
+        disk.power_cut_at(cut);
+        let (_, stopped) = stop(&disk);
+        assert!(!disk.is_powered());
+        let disk = disk.restart();
+        match open_on(&disk, &place.path) {
+            Ok(database) => {
+                clean += 1;
+                let rows = count(&mut session(&database)).unwrap();
+                assert_eq!(rows, FEW_ROWS as u64, "cut {cut}, seed {seed}");
+                database.stop().unwrap();
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(stopped.is_err(), "stopped, and then: {error}");
+                let refusal = "was not stopped cleanly";
+                assert!(error.to_string().contains(refusal), "{error}");
+            }
+        }
+    }
+    assert!(clean > 0 && refused > 0, "{clean} clean, {refused} refused");
+}
+
+#[test]
+fn a_failed_sync_stops_the_engine() {
+    let place = Place::new();
+    let disk = place.disk(place.config(1));
+    let database = fill(&disk, &place, ROWS);
+    let rule = FaultRule::new(
+        Fault::Fail(libc::EIO),
+        OpKind::SYNCS,
+        PathFilter::Contains("base/5/".into()),
+        When::Nth(1),
+    );
+    disk.add_fault(rule);
+    let mut session = session(&database);
+    let definition_changes = statement(&mut session, |session| {
+        let relation = relation(session, LockMode::AccessExclusive)?;
+        session.truncate_table(&relation, &mut session.issuer()?)
+    });
+    definition_changes.unwrap();
+    let mut io = session.issuer().unwrap();
+    assert!(database.checkpoint(&mut io).is_err());
+    assert!(database.failure().is_some());
+    drop((io, session));
+    assert!(database.stop().is_err());
+}
+
+#[test]
+fn one_thread_and_one_seed_give_the_engine_one_trace() {
+    let place = Place::new();
+    let run = |seed| {
+        let config = SimConfig {
+            record_trace: true,
+            ..place.config(seed).with_faults(FaultPlan::mild())
+        };
+        let disk = place.disk(config);
+        fill(&disk, &place, ROWS).stop().unwrap();
+        (disk.trace_hash(), disk.trace())
+    };
+    let (first, again, other) = (run(1), run(1), run(2));
+    for (one, same) in first.1.iter().zip(&again.1) {
+        assert_eq!(one.to_string(), same.to_string());
+    }
+    assert_eq!(first.0, again.0);
+    assert_ne!(first.0, other.0);
+}
