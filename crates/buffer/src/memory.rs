@@ -35,10 +35,6 @@ pub enum HugePagesStatus {
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Populated by one system call: it must not hold up changes of the address space for long.
-#[cfg(target_os = "linux")]
-const POPULATE_PAGES: usize = (32 << 20) / BLCKSZ;
-
 /// The mapping. Its first page is aligned to 2 MiB, so every page is aligned to its own size, as
 /// direct I/O wants. All bytes are zero at first.
 pub(crate) struct PageMemory {
@@ -120,22 +116,6 @@ impl PageMemory {
     /// All pages, as memory of I/Os.
     pub(crate) fn whole(&self) -> IoMemory {
         IoMemory::new(self.base.as_ptr().cast(), self.pages * BLCKSZ)
-    }
-
-    /// Gives pages that were never touched their memory, as touching would; what is in use stays as it
-    /// is. Only ever an advance payment, so that failing does not matter.
-    pub(crate) fn populate(&self) {
-        #[cfg(target_os = "linux")]
-        for start in (0..self.pages).step_by(POPULATE_PAGES) {
-            let pages = POPULATE_PAGES.min(self.pages - start);
-            let address = self.page(start).as_ptr().cast();
-            // SAFETY: within the mapping; the advice changes no contents.
-            let failed =
-                unsafe { libc::madvise(address, pages * BLCKSZ, libc::MADV_POPULATE_WRITE) };
-            if failed != 0 {
-                return;
-            }
-        }
     }
 
     pub(crate) fn status(&self) -> HugePagesStatus {

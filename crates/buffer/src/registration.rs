@@ -16,24 +16,24 @@ pub(crate) const REGISTERED_FROM_BYTES: u64 = 1 << 30;
 
 impl BufferPool {
     /// Registers the pool's memory with the AIO core, on a thread that ends when that is done. The log
-    /// says what became of it.
+    /// says what became of it; once is enough.
     ///
     /// # Errors
     /// The system gives no thread; the pool works as before.
     pub fn register_memory(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
-        let frames = Arc::clone(self.frames_arc());
+        // The frames keep the memory mapped while this runs, whatever becomes of the pool.
+        let (frames, aio) = (Arc::clone(self.frames_arc()), Arc::clone(self.aio()));
         let pool = Arc::downgrade(self);
         thread::Builder::new()
             .name("pool registration".to_owned())
             .spawn(move || {
-                frames.memory().populate();
-                let Some(pool) = pool.upgrade() else { return };
-                let mut registered = pool
-                    .registered
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                registered
-                    .get_or_insert_with(|| pool.aio().register_memory(frames.memory().whole()));
+                let registered = aio.register_memory(frames.memory().whole());
+                if let Some(pool) = pool.upgrade() {
+                    pool.registered
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert(registered);
+                }
             })
     }
 }

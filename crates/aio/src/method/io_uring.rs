@@ -63,7 +63,7 @@ use crate::request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch};
 use crate::sync::lock;
 use crate::wait::WaitRef;
 
-use registered::{ENTRIES, Regions, chunks};
+use registered::{ENTRIES, Regions, chunks, limit_allows, populate};
 
 /// Completions that a thread pops before it gives up the turn: few, so that
 /// their checksums are shared between the threads that wait.
@@ -181,6 +181,12 @@ impl Method for IoUringMethod {
             );
             return false;
         };
+        if !limit_allows(memory) {
+            let bytes = memory.len();
+            tracing::warn!(bytes, "memory for I/O is not registered: raise ulimit -l");
+            return false;
+        }
+        populate(memory);
         let (mut cloned, mut source) = (0, None);
         for ring in &self.rings {
             let is_clone = source.is_some_and(|source| ring.clone_table(source, &entries).is_ok());
@@ -188,7 +194,7 @@ impl Method for IoUringMethod {
                 tracing::warn!(
                     bytes = memory.len(),
                     %error,
-                    "memory for I/O is not registered: raise ulimit -l to have it pinned once"
+                    "memory for I/O is not registered: raise ulimit -l"
                 );
                 break;
             }

@@ -44,8 +44,8 @@ pub fn for_each_method(config: &AioConfig, body: impl Fn(&Arc<Aio>)) {
     over_io_uring(config, &body);
     let method = WorkerMethod::new(workers(2, 4, 8), Arc::new(SystemCalls)).unwrap();
     run("worker", start_with(config, Arc::new(method)), &body);
-    // With a descriptor for every request, and with none but the file's own.
-    for descriptors_per_file in [32, 1] {
+    // With several descriptors of a file, and with none but its own.
+    for descriptors_per_file in [8, 1] {
         let config_of_method = PosixAioConfig {
             descriptors_per_file,
             ..PosixAioConfig::default()
