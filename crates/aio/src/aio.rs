@@ -8,6 +8,7 @@ use crate::config::AioConfig;
 use crate::error::AioError;
 use crate::handle_table::HandleTable;
 use crate::issuer::IoContext;
+use crate::memory::IoMemory;
 use crate::method::{Method, choose};
 use crate::request::Completions;
 use crate::state::State;
@@ -142,6 +143,22 @@ impl Aio {
         WaitFuture::new(Arc::clone(self), wait_ref)
     }
 
+    /// Makes ready for many I/Os within `memory`, a pool of buffers for example.
+    /// With io_uring the kernel pins it, which makes direct I/O cheaper and
+    /// counts against the limit on locked memory; where that is not allowed,
+    /// I/O goes on as without, and the log says so.
+    ///
+    /// What is returned must be dropped before the memory is unmapped: I/O into
+    /// other memory that is mapped there later would go astray.
+    pub fn register_memory(&self, memory: IoMemory) -> RegisteredMemory {
+        let method = Arc::clone(&self.method);
+        let done = method.register_memory(memory);
+        RegisteredMemory {
+            method: done.then_some(method),
+            memory,
+        }
+    }
+
     /// The method that executes; not always the one that was asked for.
     pub fn method_name(&self) -> &'static str {
         self.method.name()
@@ -206,6 +223,30 @@ impl Aio {
         if !self.is_complete(wait_ref) {
             self.drive(wait_ref);
         }
+    }
+}
+
+/// Memory that an AIO core is ready for; see [`Aio::register_memory`].
+#[must_use = "dropping it undoes the registration"]
+pub struct RegisteredMemory {
+    /// `None` where there is nothing to undo.
+    method: Option<Arc<dyn Method>>,
+    memory: IoMemory,
+}
+
+impl Drop for RegisteredMemory {
+    fn drop(&mut self) {
+        if let Some(method) = &self.method {
+            method.forget_memory(self.memory);
+        }
+    }
+}
+
+impl std::fmt::Debug for RegisteredMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegisteredMemory")
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use crate::error::AioError;
 
-/// The ways to execute an I/O, by the names of PostgreSQL's `io_method`.
+/// The ways to execute an I/O, by the names of PostgreSQL's `io_method` (and
+/// `posix_aio`, which its first design had).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodKind {
     /// The thread that submits executes the I/O.
@@ -14,11 +15,18 @@ pub enum MethodKind {
     Worker,
     /// The kernel executes, through a few shared rings.
     IoUring,
+    /// The C library or the kernel executes, through the calls of POSIX.
+    PosixAio,
 }
 
 impl MethodKind {
     /// Every method, in the order in which `io_method` lists them.
-    pub const ALL: [MethodKind; 3] = [MethodKind::Sync, MethodKind::Worker, MethodKind::IoUring];
+    pub const ALL: [MethodKind; 4] = [
+        MethodKind::Sync,
+        MethodKind::Worker,
+        MethodKind::IoUring,
+        MethodKind::PosixAio,
+    ];
 
     /// The value of `io_method` that names this method.
     pub const fn name(self) -> &'static str {
@@ -26,6 +34,7 @@ impl MethodKind {
             MethodKind::Sync => "sync",
             MethodKind::Worker => "worker",
             MethodKind::IoUring => "io_uring",
+            MethodKind::PosixAio => "posix_aio",
         }
     }
 }

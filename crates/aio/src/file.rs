@@ -6,6 +6,8 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::descriptor_pool::DescriptorPool;
+
 /// What direct I/O on a file demands, as `statx` reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectAlignment {
@@ -16,7 +18,10 @@ pub struct DirectAlignment {
 }
 
 enum Backing {
-    Descriptor(OwnedFd),
+    Descriptor {
+        own: OwnedFd,
+        pool: DescriptorPool,
+    },
     External {
         key: u64,
         _owner: Box<dyn Any + Send + Sync>,
@@ -42,7 +47,10 @@ impl File {
         seekable: bool,
     ) -> Self {
         File {
-            backing: Backing::Descriptor(descriptor),
+            backing: Backing::Descriptor {
+                own: descriptor,
+                pool: DescriptorPool::default(),
+            },
             path,
             direct,
             seekable,
@@ -83,7 +91,15 @@ impl File {
     /// The operating system's descriptor; `None` for an external file.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.backing {
-            Backing::Descriptor(descriptor) => Some(descriptor.as_fd()),
+            Backing::Descriptor { own, .. } => Some(own.as_fd()),
+            Backing::External { .. } => None,
+        }
+    }
+
+    /// Further descriptors of the same file; `None` for an external file.
+    pub(crate) fn descriptor_pool(&self) -> Option<&DescriptorPool> {
+        match &self.backing {
+            Backing::Descriptor { pool, .. } => Some(pool),
             Backing::External { .. } => None,
         }
     }
@@ -91,7 +107,7 @@ impl File {
     /// The key of an external file; `None` for one of the operating system.
     pub fn external_key(&self) -> Option<u64> {
         match &self.backing {
-            Backing::Descriptor(_) => None,
+            Backing::Descriptor { .. } => None,
             Backing::External { key, .. } => Some(*key),
         }
     }

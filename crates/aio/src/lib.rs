@@ -13,7 +13,7 @@
 //!                                                    the issuer's pending list
 //!       submit, list full, somebody waits                           │
 //!                                                                   ▼
-//!                    Method::submit(batch):  sync │ worker │ io_uring │ a simulator
+//!          Method::submit(batch):  sync │ worker │ posix_aio │ io_uring │ a simulator
 //!                                                                   │
 //!   whoever waits or works: Completions::complete ──short?──▶ the remainder, same method
 //!                                                                   │
@@ -68,6 +68,8 @@ mod callback;
 mod clock;
 mod combine;
 mod config;
+mod descriptor_pool;
+mod direct;
 mod error;
 mod file;
 mod group;
@@ -91,7 +93,7 @@ mod system_call;
 mod transfer;
 mod wait;
 
-pub use aio::Aio;
+pub use aio::{Aio, RegisteredMemory};
 pub use bounce::{BOUNCE_PAGE_BYTES, BounceBuffer};
 pub use callback::{CallbackId, IoView, LocalCallback, MAX_CALLBACKS, SharedCallbacks};
 pub use clock::{Clock, SystemClock};
@@ -102,7 +104,9 @@ pub use handle::{IoHandle, MAX_IO_BYTES, MAX_MEMORY_PIECES};
 pub use issuer::IoContext;
 pub use memory::{AlignedBuf, IoMemory};
 pub use method::Method;
+#[cfg(target_os = "linux")]
 pub use method::io_uring::{IoUringMethod, RingConfig};
+pub use method::posix_aio::{PosixAioConfig, PosixAioMethod};
 pub use method::sync::SyncMethod;
 pub use method::worker::{WorkerConfig, WorkerMethod};
 pub use operation::{Op, TargetId, TargetTag};

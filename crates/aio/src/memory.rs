@@ -54,6 +54,11 @@ impl IoMemory {
         self.ptr().wrapping_add(self.len())
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) const fn iovec(&self) -> libc::iovec {
+        self.0
+    }
+
     /// What is left without the first `bytes` bytes.
     ///
     /// # Panics
@@ -231,6 +236,7 @@ impl Mapping {
         let base = unsafe { whole.cast::<u8>().add(lead) };
         // Only advice: without it, or without huge pages, the memory is as good.
         // SAFETY: the range lies within the mapping; no contents change.
+        #[cfg(target_os = "linux")]
         let _ = unsafe { libc::madvise(base.as_ptr().cast(), used_bytes, libc::MADV_HUGEPAGE) };
         Some(Mapping {
             whole,

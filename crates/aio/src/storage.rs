@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
+use rustix::fs::FallocateFlags;
 
-use crate::file::{DirectAlignment, File};
+use crate::direct::switch_to_direct;
+use crate::file::File;
 use crate::memory::AlignedBuf;
 
 /// How to open a file.
@@ -189,22 +190,6 @@ impl OsStorage {
             tracing::warn!(path = %path.display(), reason, "direct I/O is not possible, using buffered I/O");
         }
     }
-
-    /// What direct I/O on an open file demands; `None` where the file system
-    /// cannot do it (statx, STATX_DIOALIGN, Linux 6.1).
-    fn direct_alignment(file: &fs::File) -> io::Result<Option<DirectAlignment>> {
-        let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)?;
-        let reported = stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
-        let (memory_bytes, offset_bytes) = (stat.stx_dio_mem_align, stat.stx_dio_offset_align);
-        let usable =
-            |bytes: u32| bytes.is_power_of_two() && bytes as usize <= AlignedBuf::ALIGNMENT_BYTES;
-        Ok(
-            (reported && usable(memory_bytes) && usable(offset_bytes)).then_some(DirectAlignment {
-                memory_bytes,
-                offset_bytes,
-            }),
-        )
-    }
 }
 
 fn kind_of(file_type: fs::FileType) -> FileKind {
@@ -227,15 +212,9 @@ impl Storage for OsStorage {
         let file_type = file.metadata()?.file_type();
         let mut direct = None;
         if options.direct {
-            match OsStorage::direct_alignment(&file)? {
-                None => self.log_fall_back(path, "the file system does not offer it"),
-                Some(alignment) => {
-                    let flags = rustix::fs::fcntl_getfl(&file)?;
-                    match rustix::fs::fcntl_setfl(&file, flags | rustix::fs::OFlags::DIRECT) {
-                        Ok(()) => direct = Some(alignment),
-                        Err(errno) => self.log_fall_back(path, &errno.to_string()),
-                    }
-                }
+            match switch_to_direct(&file)? {
+                Ok(alignment) => direct = Some(alignment),
+                Err(reason) => self.log_fall_back(path, &reason),
             }
         }
         let seekable = file_type.is_file() || file_type.is_block_device();

@@ -3,6 +3,8 @@
 #![expect(unsafe_code, reason = "vectored I/O on memory named by address")]
 
 use std::os::fd::AsRawFd;
+#[cfg(target_vendor = "apple")]
+use std::os::fd::BorrowedFd;
 
 use crate::operation::Op;
 use crate::request::IoRequest;
@@ -47,8 +49,8 @@ impl Executor for SystemCalls {
             Op::Writev if seekable => unsafe { libc::pwritev(fd, iovec, count, offset) },
             // SAFETY: as above.
             Op::Writev => unsafe { libc::writev(fd, iovec, count) },
-            Op::Fsync => return errno_of(rustix::fs::fsync(descriptor)),
-            Op::Fdatasync => return errno_of(rustix::fs::fdatasync(descriptor)),
+            Op::Fsync => return errno_of(fsync(descriptor)),
+            Op::Fdatasync => return errno_of(fdatasync(descriptor)),
             Op::FlushRange => {
                 return flush_range(fd, request.offset(), request.length_bytes());
             }
@@ -81,6 +83,21 @@ fn flush_range(fd: libc::c_int, offset: u64, length_bytes: u32) -> i32 {
     let _ = (fd, offset, length_bytes);
     0
 }
+
+/// Durable means: on the disk, not in its cache. On Apple's systems only
+/// `F_FULLFSYNC` asks for that.
+#[cfg(target_vendor = "apple")]
+fn fsync(descriptor: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::fs::fcntl_fullfsync(descriptor)
+}
+
+#[cfg(target_vendor = "apple")]
+fn fdatasync(descriptor: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    fsync(descriptor)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+use rustix::fs::{fdatasync, fsync};
 
 fn errno_of(result: rustix::io::Result<()>) -> i32 {
     match result {

@@ -22,6 +22,7 @@
 //! | `tag`, `mapping` | what a buffer holds, and which buffer holds it |
 //! | `descriptor` | one word of state: pins, flags, content lock; the I/O in progress |
 //! | `memory`, `frames` | the pages, and the rules for touching them |
+//! | `registration` | pinning a large pool's memory for I/O |
 //! | `pinned` | pins and content locks as values |
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
 //! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
@@ -62,6 +63,7 @@ mod pool;
 mod prefetch;
 mod read_io;
 mod read_stream;
+mod registration;
 mod replacement;
 mod stats;
 mod strategy;

@@ -7,6 +7,7 @@
 use crate::error::BufferError;
 use std::io;
 use std::ptr::NonNull;
+use trunkline_aio::IoMemory;
 use trunkline_pgformat::{BLCKSZ, PageBytes};
 
 /// PostgreSQL's `huge_pages`.
@@ -110,6 +111,11 @@ impl PageMemory {
         assert!(index < self.pages, "no such buffer");
         // SAFETY: `index` is below the number of pages mapped from `base` on.
         unsafe { self.base.add(index) }
+    }
+
+    /// All pages, as memory of I/Os.
+    pub(crate) fn whole(&self) -> IoMemory {
+        IoMemory::new(self.base.as_ptr().cast(), self.pages * BLCKSZ)
     }
 
     pub(crate) fn status(&self) -> HugePagesStatus {

@@ -7,6 +7,7 @@ use crate::frames::Frames;
 use crate::mapping::{self, Mapping};
 use crate::memory::{HugePages, HugePagesStatus, PageMemory};
 use crate::pinned::PinnedBuffer;
+use crate::registration::REGISTERED_FROM_BYTES;
 use crate::replacement::Patience;
 use crate::stats::{Count, Counters, PoolStats};
 use crate::strategy::Strategy;
@@ -14,7 +15,7 @@ use crate::tag::{BufferTag, RelFork};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use trunkline_aio::{Aio, CallbackId, IoContext};
+use trunkline_aio::{Aio, CallbackId, IoContext, RegisteredMemory};
 use trunkline_pgformat::{BLCKSZ, BlockNumber};
 use trunkline_smgr::Smgr;
 
@@ -60,6 +61,8 @@ const EXTENSION_LOCKS: usize = 64;
 /// The pool. Shared by everybody as an `Arc`; every method that may start I/O takes the caller's
 /// issuer.
 pub struct BufferPool {
+    /// Dropped before the frames.
+    pub(crate) registered: Mutex<Option<RegisteredMemory>>,
     frames: Arc<Frames>,
     pub(crate) mapping: Mapping,
     aio: Arc<Aio>,
@@ -117,7 +120,8 @@ impl BufferPool {
         reads.set_id(read_callbacks);
         let write_callbacks =
             aio.register_callbacks(Arc::new(WriteCallbacks::new(Arc::clone(&frames))));
-        Ok(Arc::new(BufferPool {
+        let pool = Arc::new(BufferPool {
+            registered: Mutex::new(None),
             frames,
             mapping: Mapping::new(buffers),
             aio,
@@ -129,7 +133,17 @@ impl BufferPool {
             streams: AtomicUsize::new(0),
             extension: (0..EXTENSION_LOCKS).map(|_| Mutex::new(())).collect(),
             config,
-        }))
+        });
+        if pool.config.shared_buffers_bytes >= REGISTERED_FROM_BYTES
+            && let Err(error) = pool.register_memory()
+        {
+            tracing::warn!(%error, "could not register the buffer pool's memory for I/O");
+        }
+        Ok(pool)
+    }
+
+    pub(crate) fn frames_arc(&self) -> &Arc<Frames> {
+        &self.frames
     }
 
     #[inline]

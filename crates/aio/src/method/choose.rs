@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::config::{AioConfig, MethodKind};
 use crate::error::AioError;
 use crate::method::Method;
+#[cfg(target_os = "linux")]
 use crate::method::io_uring::{IoUringMethod, RingConfig};
+use crate::method::posix_aio::{PosixAioConfig, PosixAioMethod};
 use crate::method::sync::SyncMethod;
 use crate::method::worker::{WorkerConfig, WorkerMethod};
 use crate::system_call::SystemCalls;
@@ -18,6 +20,7 @@ fn candidates(wanted: Option<MethodKind>) -> &'static [MethodKind] {
         None | Some(MethodKind::IoUring) => {
             &[MethodKind::IoUring, MethodKind::Worker, MethodKind::Sync]
         }
+        Some(MethodKind::PosixAio) => &[MethodKind::PosixAio, MethodKind::Worker, MethodKind::Sync],
         Some(MethodKind::Worker) => &[MethodKind::Worker, MethodKind::Sync],
         Some(MethodKind::Sync) => &[MethodKind::Sync],
     }
@@ -76,11 +79,21 @@ fn make(kind: MethodKind, config: &AioConfig) -> io::Result<Arc<dyn Method>> {
             },
             executor,
         )?),
-        MethodKind::IoUring => Arc::new(IoUringMethod::new(RingConfig::for_load(
-            config.max_issuers,
-            config.io_max_concurrency,
-        ))?),
+        MethodKind::PosixAio => Arc::new(PosixAioMethod::new(PosixAioConfig::default(), executor)?),
+        MethodKind::IoUring => return make_io_uring(config),
     })
+}
+
+#[cfg(target_os = "linux")]
+fn make_io_uring(config: &AioConfig) -> io::Result<Arc<dyn Method>> {
+    let (issuers, handles) = (config.max_issuers, config.io_max_concurrency);
+    let method = IoUringMethod::new(RingConfig::for_load(issuers, handles))?;
+    Ok(Arc::new(method))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn make_io_uring(_: &AioConfig) -> io::Result<Arc<dyn Method>> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
 /// Why a method does not work, and what the user can do about it.
@@ -90,12 +103,13 @@ fn explain(kind: MethodKind, error: &io::Error) -> String {
             "forbidden, by a seccomp profile (containers) or by kernel.io_uring_disabled"
         }
         (MethodKind::IoUring, Some(libc::ENOSYS)) => "the kernel has no io_uring",
+        (MethodKind::PosixAio, Some(libc::ENOSYS)) => "the system has no POSIX asynchronous I/O",
         (MethodKind::IoUring, Some(libc::ENOMEM)) => {
             "the rings do not fit the limit on locked memory: raise ulimit -l, or lower \
              io_max_concurrency"
         }
         (_, Some(libc::EMFILE | libc::ENFILE)) => "too many open files: raise ulimit -n",
-        (_, Some(libc::EAGAIN)) => "the system gives no more threads",
+        (_, Some(libc::EAGAIN)) => "the system gives no more threads: raise ulimit -u",
         _ => return error.to_string(),
     };
     format!("{error}: {hint}")
@@ -130,7 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_wanted_is_never_a_ring() {
+    fn a_method_wanted_is_never_a_ring_instead() {
+        assert!(!candidates(Some(MethodKind::PosixAio)).contains(&MethodKind::IoUring));
         assert!(!candidates(Some(MethodKind::Worker)).contains(&MethodKind::IoUring));
         assert_eq!(candidates(Some(MethodKind::Sync)), [MethodKind::Sync]);
     }

@@ -16,6 +16,12 @@
 //! known to the kernel in one call. The completion queue has an entry for
 //! every handle of every issuer that uses the ring, so it cannot overflow.
 //!
+//! Memory that was registered ([`crate::Aio::register_memory`]) is named by its
+//! entry in the ring's table, for direct I/O: the kernel need not look up and pin
+//! its pages again. The first ring pins it, the others share that where the kernel
+//! can clone tables (6.13), else pin it once more. Where the limit on locked memory does not
+//! allow it, I/Os name the memory by address, as all other memory.
+//!
 //! # Waiting
 //! Of the threads that wait for I/Os of a ring, one at a time has the *turn*:
 //! it alone pops completions, and blocks in the kernel when there are none.
@@ -34,23 +40,30 @@
 //!    `Submitted` is in the hands of a thread that is awake and will itself
 //!    come to this rule.
 //!
-//! The turn's mutex is a leaf lock, held for a few instructions.
+//! The turn's mutex is a leaf lock, held for a few instructions. The lock of the
+//! list of registered memory comes before a ring's submission lock.
 #![expect(unsafe_code, reason = "the io_uring crate is wrapped here, once")]
+
+mod registered;
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
-use io_uring::types::{Fd, FsyncFlags};
+use io_uring::types::{CloneBuffersFlags, Fd, FsyncFlags};
 use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue};
 
+use crate::memory::IoMemory;
 use crate::method::Method;
 use crate::operation::Op;
 use crate::request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch};
 use crate::sync::lock;
 use crate::wait::WaitRef;
+
+use registered::{ENTRIES, Regions, chunks, limit_allows, populate};
 
 /// Completions that a thread pops before it gives up the turn: few, so that
 /// their checksums are shared between the threads that wait.
@@ -67,7 +80,8 @@ const RINGS_WANTED: u32 = 4;
 
 /// From this length on, a buffered read goes to the kernel's own threads:
 /// otherwise the copying would be done by the issuer, one read after another.
-const ASYNC_READ_BYTES: u32 = 32 * 1024;
+/// Below it the hand-over costs more than half of what the copying does.
+const ASYNC_READ_BYTES: u32 = 64 * 1024;
 
 /// Number and size of the rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +109,8 @@ impl RingConfig {
 pub struct IoUringMethod {
     rings: Box<[Arc<Ring>]>,
     completions: OnceLock<Completions>,
+    /// What is registered with the first ring; the others have this or less.
+    registered: Mutex<Regions>,
 }
 
 impl IoUringMethod {
@@ -108,7 +124,14 @@ impl IoUringMethod {
         Ok(IoUringMethod {
             rings: rings.collect::<io::Result<_>>()?,
             completions: OnceLock::new(),
+            registered: Mutex::default(),
         })
+    }
+
+    /// How many rings know memory at this place: for tests and curiosity.
+    pub fn rings_that_know(&self, memory: IoMemory) -> usize {
+        let knows = |ring: &&Arc<Ring>| lock(&ring.submission).entry_of(&[memory]).is_some();
+        self.rings.iter().filter(knows).count()
     }
 
     fn ring(&self, issuer: u32) -> &Arc<Ring> {
@@ -153,6 +176,65 @@ impl Method for IoUringMethod {
         Some(issuer % self.rings.len() as u32)
     }
 
+    fn register_memory(&self, memory: IoMemory) -> bool {
+        let mut registered = lock(&self.registered);
+        let Some(entries) = registered.free_entries(memory) else {
+            tracing::warn!(
+                bytes = memory.len(),
+                "memory for I/O is not registered: it is already, or there is too much"
+            );
+            return false;
+        };
+        if !limit_allows(memory) {
+            let bytes = memory.len();
+            tracing::warn!(bytes, "memory for I/O is not registered: raise ulimit -l");
+            return false;
+        }
+        populate(memory);
+        let (mut cloned, mut source) = (0, None);
+        for ring in &self.rings {
+            let is_clone = source.is_some_and(|source| ring.clone_table(source, &entries).is_ok());
+            if !is_clone && let Err(error) = ring.pin(memory, &entries) {
+                tracing::warn!(
+                    bytes = memory.len(),
+                    %error,
+                    "memory for I/O is not registered: raise ulimit -l"
+                );
+                break;
+            }
+            cloned += u32::from(is_clone);
+            source = source.or(Some(ring));
+            lock(&ring.submission).add(memory, entries.clone());
+        }
+        if source.is_some() {
+            tracing::info!(
+                bytes = memory.len(),
+                rings = self.rings_that_know(IoMemory::new(memory.ptr(), 1)),
+                cloned,
+                "registered memory for I/O"
+            );
+            registered.add(memory, entries);
+        }
+        source.is_some()
+    }
+
+    fn forget_memory(&self, memory: IoMemory) {
+        let mut registered = lock(&self.registered);
+        if registered.remove(memory).is_none() {
+            return;
+        }
+        for ring in &self.rings {
+            // From here on no I/O names the entries; what is in flight keeps
+            // its memory pinned.
+            let entries = lock(&ring.submission).remove(memory);
+            if let Some(entries) = entries
+                && let Err(error) = ring.unpin(&entries)
+            {
+                tracing::warn!(%error, "could not give registered memory back");
+            }
+        }
+    }
+
     fn shutdown(&self) {
         for ring in &self.rings {
             ring.stop_completer();
@@ -168,7 +250,12 @@ impl Drop for IoUringMethod {
 
 struct Ring {
     uring: IoUring,
-    submission: Mutex<()>,
+    /// The right to use the submission queue, and what its entries may name.
+    submission: Mutex<Regions>,
+    /// Whether I/Os on registered memory may be vectored (Linux 6.15).
+    vectored_fixed: bool,
+    /// The ring has a table to register memory in.
+    has_table: Mutex<bool>,
     turn: Mutex<Turn>,
     completer: Mutex<Completer>,
     completer_work: Condvar,
@@ -233,7 +320,10 @@ impl Ring {
         }
         let mut ring = Ring {
             uring,
-            submission: Mutex::new(()),
+            submission: Mutex::default(),
+            vectored_fixed: probe.is_supported(opcode::ReadvFixed::CODE)
+                && probe.is_supported(opcode::WritevFixed::CODE),
+            has_table: Mutex::new(false),
             turn: Mutex::default(),
             completer: Mutex::default(),
             completer_work: Condvar::new(),
@@ -255,12 +345,59 @@ impl Ring {
         }
     }
 
+    /// The table, made with the first memory that is registered.
+    fn make_table(&self) -> io::Result<()> {
+        let mut has_table = lock(&self.has_table);
+        if !*has_table {
+            let submitter = self.uring.submitter();
+            submitter.register_buffers_sparse(ENTRIES.into())?;
+            *has_table = true;
+        }
+        Ok(())
+    }
+
+    /// Has the kernel pin memory and remember it.
+    fn pin(&self, memory: IoMemory, entries: &Range<u16>) -> io::Result<()> {
+        self.make_table()?;
+        let iovecs: Vec<_> = chunks(memory).iter().map(IoMemory::iovec).collect();
+        self.update(entries.start, &iovecs).inspect_err(|_| {
+            // Some of it may be pinned.
+            let _ = self.unpin(entries);
+        })
+    }
+
+    /// Shares what another ring has pinned.
+    fn clone_table(&self, source: &Ring, entries: &Range<u16>) -> io::Result<()> {
+        self.make_table()?;
+        self.uring.submitter().register_buffers_clone_offset(
+            source.uring.as_raw_fd(),
+            entries.start.into(),
+            entries.start.into(),
+            entries.len() as u32,
+            CloneBuffersFlags::DST_REPLACE,
+        )
+    }
+
+    fn unpin(&self, entries: &Range<u16>) -> io::Result<()> {
+        let nothing = IoMemory::new(std::ptr::null_mut(), 0).iovec();
+        self.update(entries.start, &vec![nothing; entries.len()])
+    }
+
+    fn update(&self, first: u16, iovecs: &[libc::iovec]) -> io::Result<()> {
+        let submitter = self.uring.submitter();
+        // SAFETY: the kernel pins the pages that it finds, so that it touches
+        // no others even if the memory should go; whoever registers it sees
+        // that it is forgotten before.
+        unsafe { submitter.register_buffers_update(first.into(), iovecs, None) }
+    }
+
     /// Hands requests to the kernel, in as few system calls as the submission
     /// queue allows.
     fn submit(&self, requests: impl Iterator<Item = IoRequest>) {
         let guard = lock(&self.submission);
         for request in requests {
-            let entry = entry_for(&request).user_data(request.into_token());
+            let entry = self.entry_for(&request, &guard);
+            let entry = entry.user_data(request.into_token());
             // SAFETY: the submission lock is held, so this is the only view of
             // the queue.
             let mut queue = unsafe { self.uring.submission_shared() };
@@ -277,6 +414,37 @@ impl Ring {
         }
         self.enter_submissions();
         drop(guard);
+    }
+
+    /// The kernel's form of a request.
+    fn entry_for(&self, request: &IoRequest, registered: &Regions) -> squeue::Entry {
+        let Some(file) = request.file() else {
+            return opcode::Nop::new().build();
+        };
+        // An external file has no descriptor; the kernel answers EBADF to -1.
+        let fd = Fd(file
+            .descriptor()
+            .map_or(-1, |descriptor| descriptor.as_raw_fd()));
+        // A pipe has no offsets: the kernel takes -1 for the current position.
+        let offset = if file.is_seekable() {
+            request.offset()
+        } else {
+            u64::MAX
+        };
+        let pieces = request.memory();
+        if file.direct().is_some() {
+            let usable = pieces.len() == 1 || self.vectored_fixed;
+            let index = usable.then(|| registered.entry_of(pieces)).flatten();
+            return index
+                .and_then(|index| entry_by_index(request, fd, offset, index))
+                .unwrap_or_else(|| entry_by_address(request, fd, offset));
+        }
+        let entry = entry_by_address(request, fd, offset);
+        if request.op() == Op::Readv && request.length_bytes() >= ASYNC_READ_BYTES {
+            entry.flags(squeue::Flags::ASYNC)
+        } else {
+            entry
+        }
     }
 
     /// Makes the kernel take everything in the submission queue; the
@@ -473,34 +641,17 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
-/// The kernel's form of a request.
-fn entry_for(request: &IoRequest) -> squeue::Entry {
-    let Some(file) = request.file() else {
-        return opcode::Nop::new().build();
-    };
-    // An external file has no descriptor; the kernel answers EBADF to -1.
-    let fd = Fd(file
-        .descriptor()
-        .map_or(-1, |descriptor| descriptor.as_raw_fd()));
-    // A pipe has no offsets: the kernel takes -1 for the current position.
-    let offset = if file.is_seekable() {
-        request.offset()
-    } else {
-        u64::MAX
-    };
+/// The kernel's form of a request that names its memory by address.
+fn entry_by_address(request: &IoRequest, fd: Fd, offset: u64) -> squeue::Entry {
     let pieces = request.memory();
     let iovec = pieces.as_ptr().cast::<libc::iovec>();
     let count = pieces.len() as u32;
     match (request.op(), pieces) {
         (Op::Nop, _) => opcode::Nop::new().build(),
-        (Op::Readv, [piece]) => {
-            let entry = opcode::Read::new(fd, piece.ptr(), piece.len() as u32).offset(offset);
-            with_async(entry.build(), request)
-        }
-        (Op::Readv, _) => with_async(
-            opcode::Readv::new(fd, iovec, count).offset(offset).build(),
-            request,
-        ),
+        (Op::Readv, [piece]) => opcode::Read::new(fd, piece.ptr(), piece.len() as u32)
+            .offset(offset)
+            .build(),
+        (Op::Readv, _) => opcode::Readv::new(fd, iovec, count).offset(offset).build(),
         (Op::Writev, [piece]) => opcode::Write::new(fd, piece.ptr(), piece.len() as u32)
             .offset(offset)
             .build(),
@@ -514,12 +665,29 @@ fn entry_for(request: &IoRequest) -> squeue::Entry {
     }
 }
 
-fn with_async(entry: squeue::Entry, request: &IoRequest) -> squeue::Entry {
-    let buffered = request.file().is_some_and(|file| file.direct().is_none());
-    if buffered && request.length_bytes() >= ASYNC_READ_BYTES {
-        entry.flags(squeue::Flags::ASYNC)
-    } else {
-        entry
+/// The kernel's form of a transfer whose memory is registered.
+fn entry_by_index(request: &IoRequest, fd: Fd, offset: u64, index: u16) -> Option<squeue::Entry> {
+    let pieces = request.memory();
+    let iovec = pieces.as_ptr().cast::<libc::iovec>();
+    let count = pieces.len() as u32;
+    match (request.op(), pieces) {
+        (Op::Readv, [piece]) => {
+            let entry = opcode::ReadFixed::new(fd, piece.ptr(), piece.len() as u32, index);
+            Some(entry.offset(offset).build())
+        }
+        (Op::Readv, _) => {
+            let entry = opcode::ReadvFixed::new(fd, iovec, count, index);
+            Some(entry.offset(offset).build())
+        }
+        (Op::Writev, [piece]) => {
+            let entry = opcode::WriteFixed::new(fd, piece.ptr(), piece.len() as u32, index);
+            Some(entry.offset(offset).build())
+        }
+        (Op::Writev, _) => {
+            let entry = opcode::WritevFixed::new(fd, iovec, count, index);
+            Some(entry.offset(offset).build())
+        }
+        (Op::Nop | Op::Fsync | Op::Fdatasync | Op::FlushRange, _) => None,
     }
 }
 

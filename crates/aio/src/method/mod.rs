@@ -2,14 +2,18 @@
 //!
 //! - [`sync`]: the submitting thread makes the system call itself
 //! - [`worker`]: a pool of threads makes it
-//! - [`io_uring`]: the kernel does it, through a few shared rings
+//! - [`posix_aio`]: the C library or the kernel does it, through the calls of POSIX
+//! - `io_uring` (on Linux): the kernel does it, through a few shared rings
 //! - [`choose`]: which of them to use, and what to fall back to
 
 pub(crate) mod choose;
+#[cfg(target_os = "linux")]
 pub(crate) mod io_uring;
+pub(crate) mod posix_aio;
 pub(crate) mod sync;
 pub(crate) mod worker;
 
+use crate::memory::IoMemory;
 use crate::request::{Completions, InFlight, RequestBatch};
 
 /// Executes I/Os. Implementable from outside: a simulator completes I/Os in
@@ -55,6 +59,19 @@ pub trait Method: Send + Sync {
     /// itself must not block.
     fn drive(&self, io: &InFlight<'_>) {
         let _ = io;
+    }
+
+    /// Many I/Os will name memory within `memory`: a method may make ready for
+    /// that. Whether it does changes their cost, not what they do. True if it
+    /// has, and is to forget the memory before it goes.
+    fn register_memory(&self, memory: IoMemory) -> bool {
+        let _ = memory;
+        false
+    }
+
+    /// Undoes [`Self::register_memory`].
+    fn forget_memory(&self, memory: IoMemory) {
+        let _ = memory;
     }
 
     /// The ring that carries an issuer's I/Os, for `pg_stat_aios`.

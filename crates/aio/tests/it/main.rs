@@ -2,6 +2,10 @@
 //! method runs over all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(target_os = "linux")]
+mod log;
+#[cfg(target_os = "linux")]
+mod process;
 mod random;
 mod support;
 
@@ -14,6 +18,7 @@ mod deadlock;
 mod fall_back;
 mod life_cycle;
 mod raw_files;
+mod registered_memory;
 mod short_transfers;
 mod statistics;
 mod stress;

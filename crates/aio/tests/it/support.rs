@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use trunkline_aio::{
-    Aio, AioConfig, AlignedBuf, Completions, File, InFlight, IoHandle, IoMemory, IoRequest,
-    IoUringMethod, Method, Op, RequestBatch, RingConfig, SyncMethod, SystemCalls, WaitRef,
+    Aio, AioConfig, AlignedBuf, Completions, File, InFlight, IoHandle, IoMemory, IoRequest, Method,
+    Op, PosixAioConfig, PosixAioMethod, RequestBatch, SyncMethod, SystemCalls, WaitRef,
     WorkerConfig, WorkerMethod,
 };
 
@@ -40,20 +40,37 @@ pub fn workers(min: u32, max: u32, queue_size: u32) -> WorkerConfig {
 
 /// Runs the same body over every method. Where io_uring is forbidden, says so.
 pub fn for_each_method(config: &AioConfig, body: impl Fn(&Arc<Aio>)) {
+    #[cfg(target_os = "linux")]
+    over_io_uring(config, &body);
+    let method = WorkerMethod::new(workers(2, 4, 8), Arc::new(SystemCalls)).unwrap();
+    run("worker", start_with(config, Arc::new(method)), &body);
+    // With several descriptors of a file, and with none but its own.
+    for descriptors_per_file in [8, 1] {
+        let config_of_method = PosixAioConfig {
+            descriptors_per_file,
+            ..PosixAioConfig::default()
+        };
+        let method = PosixAioMethod::new(config_of_method, Arc::new(SystemCalls)).unwrap();
+        run("posix_aio", start_with(config, Arc::new(method)), &body);
+    }
+    let method = SyncMethod::new(Arc::new(SystemCalls));
+    run("sync", start_with(config, Arc::new(method)), &body);
+}
+
+#[cfg(target_os = "linux")]
+fn over_io_uring(config: &AioConfig, body: &impl Fn(&Arc<Aio>)) {
+    use trunkline_aio::{IoUringMethod, RingConfig};
+
     for rings in [1, 4] {
         let in_flight_limit = config.max_issuers * config.io_max_concurrency;
         match IoUringMethod::new(RingConfig {
             rings,
             in_flight_limit,
         }) {
-            Ok(method) => run("io_uring", start_with(config, Arc::new(method)), &body),
+            Ok(method) => run("io_uring", start_with(config, Arc::new(method)), body),
             Err(error) => eprintln!("SKIPPED for io_uring, which does not work here: {error}"),
         }
     }
-    let method = WorkerMethod::new(workers(2, 4, 8), Arc::new(SystemCalls)).unwrap();
-    run("worker", start_with(config, Arc::new(method)), &body);
-    let method = SyncMethod::new(Arc::new(SystemCalls));
-    run("sync", start_with(config, Arc::new(method)), &body);
 }
 
 fn run(name: &str, aio: Arc<Aio>, body: &impl Fn(&Arc<Aio>)) {

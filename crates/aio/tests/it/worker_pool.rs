@@ -165,6 +165,55 @@ fn workers_above_the_minimum_end_when_idle() {
 }
 
 #[test]
+fn a_pool_that_has_shrunk_grows_again_and_never_beyond_its_maximum() {
+    struct Alive(&'static AtomicU32);
+    impl Drop for Alive {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, SeqCst);
+        }
+    }
+    static ALIVE: AtomicU32 = AtomicU32::new(0);
+    static MOST: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static THREAD: Alive = {
+            MOST.fetch_max(ALIVE.fetch_add(1, SeqCst) + 1, SeqCst);
+            Alive(&ALIVE)
+        };
+    }
+    struct Together(Barrier);
+    impl Executor for Together {
+        fn execute(&self, _: &IoRequest) -> i32 {
+            THREAD.with(|_| ());
+            self.0.wait();
+            0
+        }
+    }
+    within_limit(|| {
+        let config = WorkerConfig {
+            idle_timeout_ms: 1,
+            ..workers(1, 3, 64)
+        };
+        let aio = start_sized(config, Arc::new(Together(Barrier::new(3))));
+        let mut context = aio.issuer(1).unwrap();
+        for _ in 0..3 {
+            // Nobody gets on before three are at work.
+            for _ in 0..9 {
+                submit_nop(&mut context);
+            }
+            context.wait_all();
+            while ALIVE.load(SeqCst) > 1 {
+                thread::yield_now();
+            }
+        }
+        assert_eq!(MOST.load(SeqCst), 3);
+        drop(context);
+        // The one that is left ends with the core.
+        drop(aio);
+        assert_eq!(ALIVE.load(SeqCst), 0);
+    });
+}
+
+#[test]
 fn a_worker_that_dies_is_replaced_and_its_io_fails() {
     struct Dies(AtomicBool);
     impl Executor for Dies {

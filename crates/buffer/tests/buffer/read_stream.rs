@@ -123,6 +123,26 @@ fn every_method_reads_every_block() {
 }
 
 #[test]
+fn a_pool_whose_memory_is_registered_reads_and_writes_the_same() {
+    for over in ALL {
+        let rig = Rig::new(over, Options::default());
+        // Twice: the second time finds it done.
+        for _ in 0..2 {
+            rig.pool.register_memory().unwrap().join().unwrap();
+        }
+        let mut ctx = rig.issuer();
+        rig.fill(&mut ctx, 200);
+        let mut stream = rig.stream(true, 0..200);
+        for block in 0..200 {
+            check(&stream.next(&mut ctx).unwrap().unwrap(), block);
+        }
+        drop(stream);
+        rig.evict(&mut ctx);
+        rig.check_nothing_underway();
+    }
+}
+
+#[test]
 fn a_ring_keeps_a_scan_to_an_eighth_of_the_pool() {
     let rig = Rig::new(
         Over::Kind(MethodKind::Sync),

@@ -129,10 +129,11 @@ pub enum Over {
     Lazy,
 }
 
-pub const ALL: [Over; 4] = [
+pub const ALL: [Over; 5] = [
     Over::Kind(MethodKind::Sync),
     Over::Kind(MethodKind::Worker),
     Over::Kind(MethodKind::IoUring),
+    Over::Kind(MethodKind::PosixAio),
     Over::Lazy,
 ];
 

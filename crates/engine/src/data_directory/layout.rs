@@ -55,7 +55,7 @@ const CONFIGURATION: &str = "\
 # SHOW ALL lists them with their values.
 #
 #shared_buffers = 128MB          # default: a quarter of the memory
-#io_method = io_uring            # io_uring, worker or sync; default: io_uring where it works
+#io_method = io_uring            # io_uring, worker, posix_aio or sync; default: io_uring where it works
 #io_direct = 'data,wal,wal_init'
 #port = 5432
 #max_connections = 100

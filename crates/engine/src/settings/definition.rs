@@ -167,7 +167,7 @@ const SERVER_WIDE: &[&str] = &[
 ];
 
 /// Words of an enum that this engine adds to PostgreSQL's.
-const OWN_WORDS: &[(&str, &[&str])] = &[("io_method", &["auto"])];
+const OWN_WORDS: &[(&str, &[&str])] = &[("io_method", &["posix_aio", "auto"])];
 
 fn parse_kind(word: &str) -> SettingKind {
     match word {

@@ -7,7 +7,7 @@ use crate::rig::{Rig, blocks, count, create, load, load_as, lock_table, opened, 
 
 #[test]
 fn rows_survive_a_clean_stop_with_every_method() {
-    for method in ["sync", "worker", "io_uring"] {
+    for method in ["sync", "worker", "io_uring", "posix_aio"] {
         let mut rig = Rig::over(method);
         let mut session = rig.session();
         create(&mut session, "t").unwrap();

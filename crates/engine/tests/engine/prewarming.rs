@@ -92,7 +92,7 @@ fn ranges_and_names_are_checked_as_postgresql_does() {
 /// What each mode leaves where, over every method.
 #[test]
 fn a_mode_warms_what_it_says() {
-    for method in ["sync", "worker", "io_uring"] {
+    for method in ["sync", "worker", "io_uring", "posix_aio"] {
         let rig = Rig::over(method);
         let database = rig.database();
         let mut session = rig.session();

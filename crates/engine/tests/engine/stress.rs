@@ -17,7 +17,7 @@ const ROWS: i32 = 700;
 #[test]
 fn loads_are_whole_whatever_happens_beside_them() {
     let seed = seed();
-    for method in ["sync", "worker", "io_uring"] {
+    for method in ["sync", "worker", "io_uring", "posix_aio"] {
         let mut rig = Rig::over(method);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
