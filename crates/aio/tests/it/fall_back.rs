@@ -2,6 +2,7 @@
 //! and why. Every cause is a real one: what it changes holds for a whole
 //! process, so the test runs itself again in a child.
 
+#[cfg(target_os = "linux")]
 use std::process::Command;
 
 use trunkline_aio::{Aio, AioConfig, AioError, MethodKind};
