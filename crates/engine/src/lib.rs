@@ -31,6 +31,7 @@
 pub mod data_directory;
 mod database;
 mod ddl;
+mod disk_usage;
 mod engine_threads;
 mod error;
 mod failed_tails;

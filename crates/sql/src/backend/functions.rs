@@ -11,7 +11,7 @@ use trunkline_catalog::RelationDesc;
 use trunkline_engine::{
     EngineError, PrewarmMode, PrewarmRequest, Session, StatementError, prewarm, relation_tag,
 };
-use trunkline_pgformat::{BLCKSZ, DEFAULTTABLESPACE_OID, ForkNumber, GLOBALTABLESPACE_OID, Oid};
+use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid};
 use trunkline_txn::{CancelReason, LockMode};
 use trunkline_types::oids;
 
@@ -419,24 +419,10 @@ fn pg_table_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineE
     Ok(one(int8(bytes)))
 }
 
-/// Bytes of the files in a directory, which may go while they are counted.
-fn directory_bytes(directory: &std::path::Path) -> u64 {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.metadata().ok())
-        .filter(std::fs::Metadata::is_file)
-        .map(|metadata| metadata.len())
-        .sum()
-}
-
 fn pg_database_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
-    let data_dir = call.session.database().data_dir();
-    let directory = args
-        .oid(0)
-        .map(|oid| data_dir.join("base").join(oid.to_string()));
-    Ok(one(directory
-        .filter(|directory| directory.is_dir())
-        .and_then(|directory| int8(directory_bytes(&directory)))))
+    let database = call.session.database();
+    let bytes = args.oid(0).and_then(|oid| database.database_bytes(oid));
+    Ok(one(bytes.and_then(int8)))
 }
 
 fn pg_database_size_by_name(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
@@ -449,25 +435,13 @@ fn pg_database_size_by_name(call: &mut Call<'_>, args: &Args) -> Result<Vec<Valu
         let message = format!("database \"{name}\" does not exist");
         return Err(StatementError::new("3D000", message).into());
     };
-    let directory = database.data_dir().join("base").join(row.oid.to_string());
-    Ok(one(int8(directory_bytes(&directory))))
+    Ok(one(database.database_bytes(row.oid).and_then(int8)))
 }
 
 fn pg_tablespace_size(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineError> {
-    let data_dir = call.session.database().data_dir();
-    Ok(one(match args.oid(0) {
-        Some(DEFAULTTABLESPACE_OID) => {
-            let databases = std::fs::read_dir(data_dir.join("base"));
-            let databases = databases.into_iter().flatten().flatten();
-            int8(
-                databases
-                    .map(|database| directory_bytes(&database.path()))
-                    .sum(),
-            )
-        }
-        Some(GLOBALTABLESPACE_OID) => int8(directory_bytes(&data_dir.join("global"))),
-        _ => None,
-    }))
+    let database = call.session.database();
+    let bytes = args.oid(0).and_then(|oid| database.tablespace_bytes(oid));
+    Ok(one(bytes.and_then(int8)))
 }
 
 /// `set_config_by_name`: a NULL value is the default's.
