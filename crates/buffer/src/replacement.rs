@@ -9,7 +9,7 @@ use crate::error::BufferError;
 use crate::mapping;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
-use crate::stats::Count;
+use crate::stats::{Count, IoAccount};
 use crate::strategy::Strategy;
 use crate::tag::BufferTag;
 use crate::write_io::WriteInFlight;
@@ -57,7 +57,7 @@ impl BufferPool {
         {
             return Ok(victim);
         }
-        let victim = self.sweep(ctx, patience)?;
+        let victim = self.sweep(ctx, patience, IoAccount::of(strategy.as_deref()))?;
         if let Some(ring) = strategy {
             ring.fill(victim.index());
         }
@@ -73,6 +73,7 @@ impl BufferPool {
         let Some(next) = ring.advance() else {
             return Ok(None);
         };
+        let account = IoAccount::of(Some(ring));
         let descriptor = self.frames().descriptor(next);
         // Its write may still be in flight. Taking another buffer instead would make the ring grow
         // beyond itself; so wait, for the oldest of the ring's writes.
@@ -80,20 +81,22 @@ impl BufferPool {
         if state & IO_WRITE != 0 && Descriptor::pins(state) == 1 {
             descriptor.wait_io(|wait_ref| ctx.wait(wait_ref));
         }
-        if descriptor.claim_unpinned(1).is_err() {
+        let Ok(state) = descriptor.claim_unpinned(1) else {
             return Ok(None);
-        }
+        };
         let victim = PinnedBuffer::adopt(self, next);
         if is_dirty(descriptor.state()) {
             // Cleaning ahead has not got here (or has just begun).
-            if let Some(write) = self.start_cleaning(ctx, victim.clone())? {
+            if let Some(write) = self.start_cleaning(ctx, victim.clone(), account)? {
                 self.finish_write(ctx, &write)?;
             }
         }
         if !self.take_tag(&victim) {
             return Ok(None);
         }
-        self.counters.add(next, Count::Reuses, 1);
+        if state & TAG_VALID != 0 {
+            self.counters.add(account, next, Count::Reuses, 1);
+        }
         self.clean_upcoming(ctx, ring)?;
         Ok(Some(victim))
     }
@@ -111,7 +114,7 @@ impl BufferPool {
         let state = descriptor.state();
         if Descriptor::pins(state) == 0 && is_dirty(state) && descriptor.pin_if(DIRTY | TAG_VALID) {
             let buffer = PinnedBuffer::adopt(self, upcoming);
-            self.start_cleaning(ctx, buffer)?;
+            self.start_cleaning(ctx, buffer, IoAccount::of(Some(ring)))?;
         }
         Ok(())
     }
@@ -121,6 +124,7 @@ impl BufferPool {
         self: &Arc<Self>,
         ctx: &mut IoContext,
         patience: Patience,
+        account: IoAccount,
     ) -> Result<PinnedBuffer, BufferError> {
         let buffers = self.buffers() as u64;
         let mut left = buffers;
@@ -160,7 +164,7 @@ impl BufferPool {
             };
             let victim = PinnedBuffer::adopt(self, next);
             if is_dirty(state) {
-                if let Some(write) = self.start_cleaning(ctx, victim)? {
+                if let Some(write) = self.start_cleaning(ctx, victim, account)? {
                     writes.push_back(write);
                 }
                 if writes.len() == WRITES_AHEAD
@@ -174,7 +178,7 @@ impl BufferPool {
             }
             if self.take_tag(&victim) {
                 if state & TAG_VALID != 0 {
-                    self.counters.add(next, Count::Evictions, 1);
+                    self.counters.add(account, next, Count::Evictions, 1);
                 }
                 return Ok(victim);
             }
