@@ -400,50 +400,48 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
         mut buffers: Vec<PinnedBuffer>,
     ) {
         while !buffers.is_empty() {
-            let dealt_with = match self.pool.start_read(
-                ctx,
-                self.rel_fork,
-                first,
-                &buffers,
-                self.account(),
-            ) {
-                Ok(Some(read)) => {
-                    let read = Arc::new(read);
-                    let blocks = read.blocks as usize;
-                    for (nth, buffer) in buffers.drain(..blocks).enumerate() {
-                        let read = Arc::clone(&read);
-                        self.queue.push_back(Entry::Read {
-                            buffer,
-                            read,
-                            leads: nth == 0,
-                        });
+            let dealt_with =
+                match self
+                    .pool
+                    .start_read(ctx, self.rel_fork, first, &buffers, self.account())
+                {
+                    Ok(Some(read)) => {
+                        let read = Arc::new(read);
+                        let blocks = read.blocks as usize;
+                        for (nth, buffer) in buffers.drain(..blocks).enumerate() {
+                            let read = Arc::clone(&read);
+                            self.queue.push_back(Entry::Read {
+                                buffer,
+                                read,
+                                leads: nth == 0,
+                            });
+                        }
+                        self.reads_ahead += 1;
+                        let grown = self.combine_distance * 2;
+                        let limit = self.combine_limit();
+                        self.combine_distance = if self.sequential {
+                            limit
+                        } else {
+                            grown.min(limit)
+                        };
+                        blocks
                     }
-                    self.reads_ahead += 1;
-                    let grown = self.combine_distance * 2;
-                    let limit = self.combine_limit();
-                    self.combine_distance = if self.sequential {
-                        limit
-                    } else {
-                        grown.min(limit)
-                    };
-                    blocks
-                }
-                Ok(None) => {
-                    let buffer = buffers.remove(0);
-                    let hit = BufferPool::is_valid(&buffer);
-                    self.queue.push_back(if hit {
-                        Entry::Hit(buffer)
-                    } else {
-                        Entry::Joined(buffer)
-                    });
-                    1
-                }
-                Err(error) => {
-                    drop(buffers.remove(0));
-                    self.queue.push_back(Entry::Failed(error));
-                    1
-                }
-            };
+                    Ok(None) => {
+                        let buffer = buffers.remove(0);
+                        let hit = BufferPool::is_valid(&buffer);
+                        self.queue.push_back(if hit {
+                            Entry::Hit(buffer)
+                        } else {
+                            Entry::Joined(buffer)
+                        });
+                        1
+                    }
+                    Err(error) => {
+                        drop(buffers.remove(0));
+                        self.queue.push_back(Entry::Failed(error));
+                        1
+                    }
+                };
             first += dealt_with as u32;
         }
     }

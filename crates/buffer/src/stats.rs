@@ -69,7 +69,9 @@ struct Shard([[AtomicU64; COUNTS]; ACCOUNTS]);
 
 impl Shard {
     fn new() -> Shard {
-        Shard(std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))))
+        Shard(std::array::from_fn(|_| {
+            std::array::from_fn(|_| AtomicU64::new(0))
+        }))
     }
 }
 
@@ -95,9 +97,9 @@ impl Counters {
     pub(crate) fn snapshot(&self, accounts: &[IoAccount]) -> PoolStats {
         let sum = |count: Count| {
             let of = |account: IoAccount| {
-                self.shards
-                    .iter()
-                    .map(move |shard| shard.0[account as usize][count as usize].load(Ordering::Relaxed))
+                self.shards.iter().map(move |shard| {
+                    shard.0[account as usize][count as usize].load(Ordering::Relaxed)
+                })
             };
             accounts.iter().copied().flat_map(of).sum()
         };

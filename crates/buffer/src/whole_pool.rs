@@ -148,8 +148,7 @@ impl BufferPool {
         ctx: &mut IoContext,
         rel: RelFileLocator,
     ) -> Result<Evicted, BufferError> {
-        let flushed =
-            self.write_chosen(ctx, IoAccount::Normal, |tag| tag.rel_fork.rel == rel)?;
+        let flushed = self.write_chosen(ctx, IoAccount::Normal, |tag| tag.rel_fork.rel == rel)?;
         let mut counts = Evicted {
             flushed,
             ..Evicted::default()

@@ -256,8 +256,6 @@ impl BufferPool {
                 None => break,
             }
         }
-        Ok(self
-            .start_write(ctx, &run, FirstLock::Try, account)?
-            .write)
+        Ok(self.start_write(ctx, &run, FirstLock::Try, account)?.write)
     }
 }

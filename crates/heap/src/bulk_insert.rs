@@ -142,11 +142,7 @@ impl BulkInsert {
             map: VisibilityMap::new(pool, locator),
             options,
             strategy: Strategy::new(pool, StrategyKind::BulkWrite),
-            write_stream: WriteStream::with_account(
-                pool,
-                WRITES_IN_FLIGHT,
-                IoAccount::BulkWrite,
-            ),
+            write_stream: WriteStream::with_account(pool, WRITES_IN_FLIGHT, IoAccount::BulkWrite),
             spare,
             fresh: VecDeque::new(),
             current: None,

@@ -124,9 +124,7 @@ fn what_a_ring_is_for_is_on_whose_account_it_counts() {
     assert_eq!((found.hits, found.reads), (1, 0));
 
     let total = rig.pool.stats();
-    let sum = |of: fn(PoolStats) -> u64| -> u64 {
-        since.seen.into_iter().map(of).sum()
-    };
+    let sum = |of: fn(PoolStats) -> u64| -> u64 { since.seen.into_iter().map(of).sum() };
     assert_eq!(total.written_blocks, sum(|stats| stats.written_blocks));
     assert_eq!(total.read_blocks, sum(|stats| stats.read_blocks));
     assert_eq!(total.hits, sum(|stats| stats.hits));
