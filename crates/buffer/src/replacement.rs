@@ -40,9 +40,13 @@ impl BufferPool {
         strategy: Option<&mut Strategy>,
         patience: Patience,
     ) -> Result<PinnedBuffer, BufferError> {
-        let victim = self.find_victim(ctx, strategy, patience);
-        // Cleaning ahead may have staged writes, which hold content locks (A4).
-        ctx.submit();
+        let mut staged = false;
+        let victim = self.find_victim(ctx, strategy, patience, &mut staged);
+        // Writes hold content locks (A4). A caller's reads are left where they are: neighbours that
+        // are staged after them may go to the kernel with them.
+        if staged {
+            ctx.submit();
+        }
         victim
     }
 
@@ -51,13 +55,15 @@ impl BufferPool {
         ctx: &mut IoContext,
         mut strategy: Option<&mut Strategy>,
         patience: Patience,
+        staged: &mut bool,
     ) -> Result<PinnedBuffer, BufferError> {
         if let Some(ring) = strategy.as_deref_mut()
-            && let Some(victim) = self.ring_victim(ctx, ring)?
+            && let Some(victim) = self.ring_victim(ctx, ring, staged)?
         {
             return Ok(victim);
         }
-        let victim = self.sweep(ctx, patience, IoAccount::of(strategy.as_deref()))?;
+        let account = IoAccount::of(strategy.as_deref());
+        let victim = self.sweep(ctx, patience, account, staged)?;
         if let Some(ring) = strategy {
             ring.fill(victim.index());
         }
@@ -69,6 +75,7 @@ impl BufferPool {
         self: &Arc<Self>,
         ctx: &mut IoContext,
         ring: &mut Strategy,
+        staged: &mut bool,
     ) -> Result<Option<PinnedBuffer>, BufferError> {
         let Some(next) = ring.advance() else {
             return Ok(None);
@@ -97,26 +104,27 @@ impl BufferPool {
         if state & TAG_VALID != 0 {
             self.counters.add(account, next, Count::Reuses, 1);
         }
-        self.clean_upcoming(ctx, ring)?;
+        *staged |= self.clean_upcoming(ctx, ring)?;
         Ok(Some(victim))
     }
 
-    /// Starts writing what the ring will come to (B5).
+    /// Starts writing what the ring will come to (B5); whether there was something.
     fn clean_upcoming(
         self: &Arc<Self>,
         ctx: &mut IoContext,
         ring: &Strategy,
-    ) -> Result<(), BufferError> {
+    ) -> Result<bool, BufferError> {
         let Some(upcoming) = ring.upcoming() else {
-            return Ok(());
+            return Ok(false);
         };
         let descriptor = self.frames().descriptor(upcoming);
         let state = descriptor.state();
         if Descriptor::pins(state) == 0 && is_dirty(state) && descriptor.pin_if(DIRTY | TAG_VALID) {
             let buffer = PinnedBuffer::adopt(self, upcoming);
-            self.start_cleaning(ctx, buffer, IoAccount::of(Some(ring)))?;
+            let write = self.start_cleaning(ctx, buffer, IoAccount::of(Some(ring)))?;
+            return Ok(write.is_some());
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The clock sweep (PostgreSQL's `StrategyGetBuffer`).
@@ -125,6 +133,7 @@ impl BufferPool {
         ctx: &mut IoContext,
         patience: Patience,
         account: IoAccount,
+        staged: &mut bool,
     ) -> Result<PinnedBuffer, BufferError> {
         let buffers = self.buffers() as u64;
         let mut left = buffers;
@@ -165,6 +174,7 @@ impl BufferPool {
             let victim = PinnedBuffer::adopt(self, next);
             if is_dirty(state) {
                 if let Some(write) = self.start_cleaning(ctx, victim, account)? {
+                    *staged = true;
                     writes.push_back(write);
                 }
                 if writes.len() == WRITES_AHEAD
