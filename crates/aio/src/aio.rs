@@ -171,7 +171,7 @@ impl Aio {
 
     /// What was counted since the start.
     pub fn counters(&self) -> AioCounters {
-        self.table.counters()
+        self.table.counters(|issuer| self.method.ring_of(issuer))
     }
 
     /// Waits for every I/O in flight and ends the method's threads. From here

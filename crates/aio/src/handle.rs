@@ -246,6 +246,7 @@ impl<'c> IoHandle<'c> {
         definition.memory.clear();
         definition.memory.extend_from_slice(memory);
         definition.file = file.map(Arc::clone);
+        definition.buffered = file.is_some_and(|file| file.direct().is_none());
         slot.word
             .transition(generation, State::HandedOut, State::Defined);
         // From here on the handle belongs to the state machine.

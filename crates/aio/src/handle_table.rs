@@ -306,6 +306,8 @@ impl HandleTable {
         let slot = self.slot(wait_ref.slot);
         let issuer_index = self.issuer_of(wait_ref.slot);
         let issuer = self.issuer(issuer_index);
+        definition.raw_result = Some(result.raw());
+        definition.completed_by_other = completer != Some(issuer_index);
         let result = definition.complete(wait_ref, &self.callbacks, result);
         definition.result = Some(result);
         if let Some(report_to) = definition.report_to.take() {

@@ -51,6 +51,16 @@ impl IoResult {
         }
     }
 
+    /// The result as a system call tells it, of one that no callback has
+    /// looked at: bytes moved, or a negated errno.
+    pub(crate) fn raw(self) -> i32 {
+        match self {
+            IoResult::Error(failure) => -failure.code,
+            // No I/O has more than `MAX_IO_BYTES`.
+            other => i32::try_from(other.bytes()).unwrap_or(i32::MAX),
+        }
+    }
+
     /// Whether the I/O failed.
     pub fn is_error(self) -> bool {
         matches!(self, IoResult::Error(_))

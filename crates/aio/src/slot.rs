@@ -68,7 +68,14 @@ pub(crate) struct Definition {
     callback_count: usize,
     pub(crate) local: Option<(LocalCallback, u64)>,
     pub(crate) report_to: Option<Arc<IoReturn>>,
+    /// What the method's last attempt came to, before the shared callbacks
+    /// looked at it: bytes moved, or a negated errno.
+    pub(crate) raw_result: Option<i32>,
     pub(crate) result: Option<IoResult>,
+    /// Completed by another than its issuer.
+    pub(crate) completed_by_other: bool,
+    /// Goes through the page cache; told also when the file is gone.
+    pub(crate) buffered: bool,
     /// Kept open while the I/O is in flight (A16).
     pub(crate) file: Option<Arc<File>>,
     /// The bounce buffer that the I/O owns.
@@ -93,7 +100,10 @@ impl Definition {
             callback_count: 0,
             local: None,
             report_to: None,
+            raw_result: None,
             result: None,
+            completed_by_other: false,
+            buffered: false,
             file: None,
             bounce: None,
             keep_alive: None,
@@ -114,7 +124,10 @@ impl Definition {
         self.callback_count = 0;
         self.local = None;
         self.report_to = None;
+        self.raw_result = None;
         self.result = None;
+        self.completed_by_other = false;
+        self.buffered = false;
         self.file = None;
         self.bounce = None;
         self.keep_alive = None;

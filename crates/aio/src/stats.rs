@@ -40,8 +40,19 @@ pub struct IssuerCounters {
     pub foreign_completed: u64,
     /// I/Os with the method now.
     pub in_flight: u32,
+    /// Handles that are free now.
+    pub unused: u32,
+    /// Handles that are handed out now, on the way to the pending list.
+    pub outstanding: u32,
     /// I/Os on the pending list now.
     pub pending: u32,
+    /// I/Os that the issuer itself completed and has not taken back yet.
+    pub completed_local: u32,
+    /// I/Os that somebody else completed and the issuer has not taken back
+    /// yet.
+    pub completed_foreign: u32,
+    /// The ring that carries the issuer's I/Os, with method io_uring.
+    pub ring: Option<u32>,
 }
 
 /// All counters.
@@ -67,7 +78,12 @@ impl AioCounters {
                 retries: sum.retries + one.retries,
                 foreign_completed: sum.foreign_completed + one.foreign_completed,
                 in_flight: sum.in_flight + one.in_flight,
+                unused: sum.unused + one.unused,
+                outstanding: sum.outstanding + one.outstanding,
                 pending: sum.pending + one.pending,
+                completed_local: sum.completed_local + one.completed_local,
+                completed_foreign: sum.completed_foreign + one.completed_foreign,
+                ring: None,
             })
     }
 }
@@ -97,7 +113,12 @@ pub struct IoSnapshot {
     pub offset: u64,
     /// Length in bytes.
     pub length_bytes: u32,
-    /// The result, once there is one.
+    /// Words that the upper layer attached, such as buffer numbers.
+    pub data_len: u32,
+    /// What the method's last attempt came to, once the I/O is complete:
+    /// bytes moved, or a negated errno.
+    pub raw_result: Option<i32>,
+    /// The result after the shared callbacks, once there is one.
     pub result: Option<IoResult>,
     /// The object in words, from the owner's `describe` (or the file's path).
     pub desc: String,
@@ -153,15 +174,14 @@ impl HandleTable {
                 op: definition.transfer.op,
                 target: definition.target,
                 state,
-                buffered: definition
-                    .file
-                    .as_ref()
-                    .is_some_and(|file| file.direct().is_none()),
+                buffered: definition.buffered,
                 ring: ring_of(issuer),
                 owner_id: self.issuer(issuer).owner_id.load(Relaxed),
                 merge_with: definition.merged_with,
                 offset: definition.offset,
                 length_bytes: definition.transfer.length_bytes,
+                data_len: definition.data.len() as u32,
+                raw_result: definition.raw_result,
                 result: definition.result,
                 desc,
             });
@@ -169,7 +189,7 @@ impl HandleTable {
         rows
     }
 
-    pub(crate) fn counters(&self) -> AioCounters {
+    pub(crate) fn counters(&self, ring_of: impl Fn(u32) -> Option<u32>) -> AioCounters {
         let mut issuers = Vec::new();
         for (index, issuer) in self.issuers.iter().enumerate() {
             let counters = &issuer.counters;
@@ -178,24 +198,32 @@ impl HandleTable {
             if executed == 0 && foreign_completed == 0 {
                 continue;
             }
-            let (mut in_flight, mut pending) = (0, 0);
-            for slot in self.handles_of(index as u32) {
-                match self.slot(slot).word.load().1 {
-                    State::Pending => pending += 1,
-                    State::Submitted | State::CompletedIo => in_flight += 1,
-                    _ => {}
-                }
-            }
-            issuers.push(IssuerCounters {
+            let mut row = IssuerCounters {
                 owner_id: issuer.owner_id.load(Relaxed),
                 executed,
                 issued: counters.issued.load(Relaxed),
                 submissions: counters.submissions.load(Relaxed),
                 retries: counters.retries.load(Relaxed),
                 foreign_completed,
-                in_flight,
-                pending,
-            });
+                ring: ring_of(index as u32),
+                ..IssuerCounters::default()
+            };
+            for slot in self.handles_of(index as u32) {
+                let slot = self.slot(slot);
+                *match slot.word.load().1 {
+                    State::Idle => &mut row.unused,
+                    State::HandedOut | State::Defined | State::Staged => &mut row.outstanding,
+                    State::Pending => &mut row.pending,
+                    State::Submitted | State::CompletedIo => &mut row.in_flight,
+                    State::CompletedShared | State::CompletedLocal
+                        if lock(&slot.definition).completed_by_other =>
+                    {
+                        &mut row.completed_foreign
+                    }
+                    State::CompletedShared | State::CompletedLocal => &mut row.completed_local,
+                } += 1;
+            }
+            issuers.push(row);
         }
         AioCounters {
             issuers,

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use trunkline_aio::{CallbackId, FailureOrigin, IoFailure, IoResult, IoView, SharedCallbacks};
 use trunkline_pgformat::checksum::PageError;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, PageBytes, PageRef, verify_page};
-use trunkline_smgr::decode_relation_tag;
+use trunkline_smgr::{decode_relation_tag, describe_blocks};
 
 /// Codes of [`IoFailure`]s made here; the first detail is the block's place in the I/O.
 const CHECKSUM: i32 = 1;
@@ -212,7 +212,5 @@ impl SharedCallbacks for WriteCallbacks {
 }
 
 fn describe(io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
-    let (rel, fork, first) = decode_relation_tag(&io.target());
-    let last = u64::from(first) + (io.data().len() as u64).saturating_sub(1);
-    write!(out, "blocks {first}..{last} in file \"{}\"", rel.path(fork))
+    describe_blocks(&io.target(), io.data().len() as u64, out)
 }

@@ -10,7 +10,7 @@ use crate::mapping;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
 use crate::replacement::Patience;
-use crate::stats::Count;
+use crate::stats::{Count, IoAccount};
 use crate::strategy::Strategy;
 use crate::tag::{BufferTag, RelFork};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ impl BufferPool {
         mut strategy: Option<&mut Strategy>,
     ) -> Result<Vec<PinnedBuffer>, BufferError> {
         assert!(count > 0, "an extension by no blocks");
+        let account = IoAccount::of(strategy.as_deref());
         // Victims come before the lock: finding them may wait for writes.
         let share = strategy
             .as_ref()
@@ -86,9 +87,10 @@ impl BufferPool {
         for nth in stale {
             self.reset_stale(ctx, &buffers[nth], first + nth as u32)?;
         }
-        self.counters.add(buffers[0].index(), Count::Extends, 1);
+        let near = buffers[0].index();
+        self.counters.add(account, near, Count::Extends, 1);
         self.counters
-            .add(buffers[0].index(), Count::ExtendedBlocks, count.into());
+            .add(account, near, Count::ExtendedBlocks, count.into());
         Ok(buffers)
     }
 

@@ -31,6 +31,7 @@
 //! | `extension` | making a fork longer |
 //! | `read_stream`, `write_stream` | many blocks, looking ahead |
 //! | `whole_pool` | writing all, forgetting or evicting a relation |
+//! | `stats` | counts of all that, by what it was done for |
 //!
 //! # Lock order
 //! 1. A caller's relation lock, always before anything here.
@@ -77,7 +78,7 @@ pub use memory::{HugePages, HugePagesStatus};
 pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};
 pub use pool::{BufferPool, MAX_COMBINE_BLOCKS, PoolConfig};
 pub use read_stream::{ReadStream, ReadStreamFlags, ReadStreamLimits};
-pub use stats::PoolStats;
+pub use stats::{IoAccount, PoolStats};
 pub use strategy::{Strategy, StrategyKind};
 pub use tag::{BufferTag, RelFork};
 pub use whole_pool::Evicted;

@@ -9,7 +9,7 @@ use crate::memory::{HugePages, HugePagesStatus, PageMemory};
 use crate::pinned::PinnedBuffer;
 use crate::registration::REGISTERED_FROM_BYTES;
 use crate::replacement::Patience;
-use crate::stats::{Count, Counters, PoolStats};
+use crate::stats::{Count, Counters, IoAccount, PoolStats};
 use crate::strategy::Strategy;
 use crate::tag::{BufferTag, RelFork};
 use std::fmt;
@@ -179,7 +179,12 @@ impl BufferPool {
 
     /// What the pool did so far.
     pub fn stats(&self) -> PoolStats {
-        self.counters.snapshot()
+        self.counters.snapshot(&IoAccount::ALL)
+    }
+
+    /// What it did on one account.
+    pub fn stats_of(&self, account: IoAccount) -> PoolStats {
+        self.counters.snapshot(&[account])
     }
 
     /// `zero_damaged_pages`: publish a damaged page as zeros, with a warning.
@@ -273,15 +278,16 @@ impl BufferPool {
         strategy: Option<&mut Strategy>,
     ) -> Result<PinnedBuffer, BufferError> {
         let tag = BufferTag::new(rel_fork, block);
+        let account = IoAccount::of(strategy.as_deref());
         if let Some((buffer, state)) = self.lookup(&tag, strategy.is_some())
             && state & VALID != 0
         {
-            self.counters.add(buffer.index(), Count::Hits, 1);
+            self.counters.add(account, buffer.index(), Count::Hits, 1);
             return Ok(buffer);
         }
         match self.allocate(ctx, tag, strategy, Patience::Wait)? {
             Allocated::Found(buffer) | Allocated::Fresh(buffer) => {
-                self.make_valid(ctx, buffer, tag)
+                self.make_valid(ctx, buffer, tag, account)
             }
         }
     }
@@ -292,13 +298,14 @@ impl BufferPool {
         ctx: &mut IoContext,
         buffer: PinnedBuffer,
         tag: BufferTag,
+        account: IoAccount,
     ) -> Result<PinnedBuffer, BufferError> {
         let mut joined = false;
         loop {
             let state = buffer.descriptor().state();
             if state & VALID != 0 {
                 let count = if joined { Count::Joined } else { Count::Hits };
-                self.counters.add(buffer.index(), count, 1);
+                self.counters.add(account, buffer.index(), count, 1);
                 return Ok(buffer);
             }
             if state & IO_IN_PROGRESS != 0 {
@@ -306,8 +313,8 @@ impl BufferPool {
                 buffer.descriptor().wait_io(|wait_ref| ctx.wait(wait_ref));
                 continue;
             }
-            let read =
-                self.start_read(ctx, tag.rel_fork, tag.block, std::slice::from_ref(&buffer))?;
+            let only = std::slice::from_ref(&buffer);
+            let read = self.start_read(ctx, tag.rel_fork, tag.block, only, account)?;
             if let Some(read) = read {
                 self.finish_read(ctx, &read, tag.block)?;
                 if buffer.descriptor().state() & VALID != 0 {

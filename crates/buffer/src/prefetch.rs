@@ -4,6 +4,7 @@ use crate::error::BufferError;
 use crate::pinned::PinnedBuffer;
 use crate::pool::{Allocated, BufferPool};
 use crate::replacement::Patience;
+use crate::stats::IoAccount;
 use crate::tag::{BufferTag, RelFork};
 use std::sync::Arc;
 use trunkline_aio::IoContext;
@@ -44,7 +45,7 @@ impl BufferPool {
                 .min(segment_remaining(block))
                 .min(self.combine_blocks() as u32);
             let run = self.allocate_run(ctx, rel_fork, block, limit)?;
-            match self.start_read(ctx, rel_fork, block, &run)? {
+            match self.start_read(ctx, rel_fork, block, &run, IoAccount::Normal)? {
                 Some(read) => {
                     started += read.blocks;
                     block += read.blocks;

@@ -6,7 +6,7 @@ use crate::descriptor::{IoClaim, IoKind, VALID};
 use crate::error::BufferError;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
-use crate::stats::Count;
+use crate::stats::{Count, IoAccount};
 use crate::tag::RelFork;
 use std::sync::Arc;
 use trunkline_aio::{IoContext, IoMemory, IoResult, IoReturn, TargetId, WaitRef};
@@ -34,6 +34,7 @@ impl BufferPool {
         rel_fork: RelFork,
         first: BlockNumber,
         buffers: &[PinnedBuffer],
+        account: IoAccount,
     ) -> Result<Option<ReadInFlight>, BufferError> {
         if buffers.is_empty() {
             return Ok(None);
@@ -71,9 +72,9 @@ impl BufferPool {
         match started {
             Ok(wait_ref) => {
                 let blocks = claimed.len() as u32;
-                self.counters.add(claimed[0], Count::Reads, 1);
-                self.counters
-                    .add(claimed[0], Count::ReadBlocks, blocks.into());
+                let count = |count, n| self.counters.add(account, claimed[0], count, n);
+                count(Count::Reads, 1);
+                count(Count::ReadBlocks, blocks.into());
                 Ok(Some(ReadInFlight {
                     wait_ref,
                     outcome,

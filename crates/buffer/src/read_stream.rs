@@ -19,7 +19,7 @@ use crate::pinned::PinnedBuffer;
 use crate::pool::{Allocated, BufferPool, MAX_COMBINE_BLOCKS};
 use crate::read_io::ReadInFlight;
 use crate::replacement::Patience;
-use crate::stats::Count;
+use crate::stats::{Count, IoAccount};
 use crate::strategy::Strategy;
 use crate::tag::{BufferTag, RelFork};
 use std::collections::VecDeque;
@@ -233,7 +233,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
     fn take(&mut self, ctx: &mut IoContext, entry: Entry) -> Result<PinnedBuffer, BufferError> {
         match entry {
             Entry::Hit(buffer) => {
-                self.pool.counters.add(buffer.index(), Count::Hits, 1);
+                self.count(buffer.index(), Count::Hits, 1);
                 self.shrink();
                 Ok(buffer)
             }
@@ -253,7 +253,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
                 }
                 // Its read met another damaged page; its own fate is told by a read of its own.
                 let tag = BufferTag::new(self.rel_fork, block);
-                self.pool.make_valid(ctx, buffer, tag)
+                self.pool.make_valid(ctx, buffer, tag, self.account())
             }
             Entry::Joined(buffer) => {
                 let state = buffer.descriptor().state();
@@ -261,7 +261,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
                     self.note_wait(buffer.index(), buffer.descriptor().io_wait_ref(state));
                 }
                 let tag = BufferTag::new(self.rel_fork, buffer.block());
-                self.pool.make_valid(ctx, buffer, tag)
+                self.pool.make_valid(ctx, buffer, tag, self.account())
             }
             Entry::Failed(error) => Err(error),
         }
@@ -271,7 +271,7 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
     fn note_wait(&mut self, near: u32, wait_ref: Option<WaitRef>) {
         let waits = wait_ref.is_none_or(|wait_ref| !self.pool.aio().is_complete(wait_ref));
         if waits {
-            self.pool.counters.add(near, Count::Waits, 1);
+            self.count(near, Count::Waits, 1);
             let max = self.max_pinned();
             self.read_ahead_distance = (self.read_ahead_distance * 2).min(max);
             self.hold_off = max;
@@ -400,50 +400,62 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
         mut buffers: Vec<PinnedBuffer>,
     ) {
         while !buffers.is_empty() {
-            let dealt_with = match self.pool.start_read(ctx, self.rel_fork, first, &buffers) {
-                Ok(Some(read)) => {
-                    let read = Arc::new(read);
-                    let blocks = read.blocks as usize;
-                    for (nth, buffer) in buffers.drain(..blocks).enumerate() {
-                        let read = Arc::clone(&read);
-                        self.queue.push_back(Entry::Read {
-                            buffer,
-                            read,
-                            leads: nth == 0,
-                        });
+            let dealt_with =
+                match self
+                    .pool
+                    .start_read(ctx, self.rel_fork, first, &buffers, self.account())
+                {
+                    Ok(Some(read)) => {
+                        let read = Arc::new(read);
+                        let blocks = read.blocks as usize;
+                        for (nth, buffer) in buffers.drain(..blocks).enumerate() {
+                            let read = Arc::clone(&read);
+                            self.queue.push_back(Entry::Read {
+                                buffer,
+                                read,
+                                leads: nth == 0,
+                            });
+                        }
+                        self.reads_ahead += 1;
+                        let grown = self.combine_distance * 2;
+                        let limit = self.combine_limit();
+                        self.combine_distance = if self.sequential {
+                            limit
+                        } else {
+                            grown.min(limit)
+                        };
+                        blocks
                     }
-                    self.reads_ahead += 1;
-                    let grown = self.combine_distance * 2;
-                    let limit = self.combine_limit();
-                    self.combine_distance = if self.sequential {
-                        limit
-                    } else {
-                        grown.min(limit)
-                    };
-                    blocks
-                }
-                Ok(None) => {
-                    let buffer = buffers.remove(0);
-                    let hit = BufferPool::is_valid(&buffer);
-                    self.queue.push_back(if hit {
-                        Entry::Hit(buffer)
-                    } else {
-                        Entry::Joined(buffer)
-                    });
-                    1
-                }
-                Err(error) => {
-                    drop(buffers.remove(0));
-                    self.queue.push_back(Entry::Failed(error));
-                    1
-                }
-            };
+                    Ok(None) => {
+                        let buffer = buffers.remove(0);
+                        let hit = BufferPool::is_valid(&buffer);
+                        self.queue.push_back(if hit {
+                            Entry::Hit(buffer)
+                        } else {
+                            Entry::Joined(buffer)
+                        });
+                        1
+                    }
+                    Err(error) => {
+                        drop(buffers.remove(0));
+                        self.queue.push_back(Entry::Failed(error));
+                        1
+                    }
+                };
             first += dealt_with as u32;
         }
     }
 }
 
 impl<F> ReadStream<F> {
+    fn account(&self) -> IoAccount {
+        IoAccount::of(self.strategy.as_ref())
+    }
+
+    fn count(&self, near: u32, count: Count, n: u64) {
+        self.pool.counters.add(self.account(), near, count, n);
+    }
+
     /// The distances that the stream has arrived at, in blocks: read-ahead, combine.
     pub fn distances(&self) -> (usize, usize) {
         (self.read_ahead_distance, self.combine_distance)
@@ -465,7 +477,7 @@ impl<F> Drop for ReadStream<F> {
             }
         }
         self.pool.streams.fetch_sub(1, Ordering::Relaxed);
-        self.pool.counters.add(0, Count::Hits, self.hits);
+        self.count(0, Count::Hits, self.hits);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::BufferError;
 use crate::mapping;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
-use crate::stats::Count;
+use crate::stats::{Count, IoAccount};
 use crate::strategy::Strategy;
 use crate::tag::BufferTag;
 use crate::write_io::WriteInFlight;
@@ -40,9 +40,13 @@ impl BufferPool {
         strategy: Option<&mut Strategy>,
         patience: Patience,
     ) -> Result<PinnedBuffer, BufferError> {
-        let victim = self.find_victim(ctx, strategy, patience);
-        // Cleaning ahead may have staged writes, which hold content locks (A4).
-        ctx.submit();
+        let mut staged = false;
+        let victim = self.find_victim(ctx, strategy, patience, &mut staged);
+        // Writes hold content locks (A4). A caller's reads are left where they are: neighbours that
+        // are staged after them may go to the kernel with them.
+        if staged {
+            ctx.submit();
+        }
         victim
     }
 
@@ -51,13 +55,15 @@ impl BufferPool {
         ctx: &mut IoContext,
         mut strategy: Option<&mut Strategy>,
         patience: Patience,
+        staged: &mut bool,
     ) -> Result<PinnedBuffer, BufferError> {
         if let Some(ring) = strategy.as_deref_mut()
-            && let Some(victim) = self.ring_victim(ctx, ring)?
+            && let Some(victim) = self.ring_victim(ctx, ring, staged)?
         {
             return Ok(victim);
         }
-        let victim = self.sweep(ctx, patience)?;
+        let account = IoAccount::of(strategy.as_deref());
+        let victim = self.sweep(ctx, patience, account, staged)?;
         if let Some(ring) = strategy {
             ring.fill(victim.index());
         }
@@ -69,10 +75,12 @@ impl BufferPool {
         self: &Arc<Self>,
         ctx: &mut IoContext,
         ring: &mut Strategy,
+        staged: &mut bool,
     ) -> Result<Option<PinnedBuffer>, BufferError> {
         let Some(next) = ring.advance() else {
             return Ok(None);
         };
+        let account = IoAccount::of(Some(ring));
         let descriptor = self.frames().descriptor(next);
         // Its write may still be in flight. Taking another buffer instead would make the ring grow
         // beyond itself; so wait, for the oldest of the ring's writes.
@@ -80,40 +88,43 @@ impl BufferPool {
         if state & IO_WRITE != 0 && Descriptor::pins(state) == 1 {
             descriptor.wait_io(|wait_ref| ctx.wait(wait_ref));
         }
-        if descriptor.claim_unpinned(1).is_err() {
+        let Ok(state) = descriptor.claim_unpinned(1) else {
             return Ok(None);
-        }
+        };
         let victim = PinnedBuffer::adopt(self, next);
         if is_dirty(descriptor.state()) {
             // Cleaning ahead has not got here (or has just begun).
-            if let Some(write) = self.start_cleaning(ctx, victim.clone())? {
+            if let Some(write) = self.start_cleaning(ctx, victim.clone(), account)? {
                 self.finish_write(ctx, &write)?;
             }
         }
         if !self.take_tag(&victim) {
             return Ok(None);
         }
-        self.counters.add(next, Count::Reuses, 1);
-        self.clean_upcoming(ctx, ring)?;
+        if state & TAG_VALID != 0 {
+            self.counters.add(account, next, Count::Reuses, 1);
+        }
+        *staged |= self.clean_upcoming(ctx, ring)?;
         Ok(Some(victim))
     }
 
-    /// Starts writing what the ring will come to (B5).
+    /// Starts writing what the ring will come to (B5); whether there was something.
     fn clean_upcoming(
         self: &Arc<Self>,
         ctx: &mut IoContext,
         ring: &Strategy,
-    ) -> Result<(), BufferError> {
+    ) -> Result<bool, BufferError> {
         let Some(upcoming) = ring.upcoming() else {
-            return Ok(());
+            return Ok(false);
         };
         let descriptor = self.frames().descriptor(upcoming);
         let state = descriptor.state();
         if Descriptor::pins(state) == 0 && is_dirty(state) && descriptor.pin_if(DIRTY | TAG_VALID) {
             let buffer = PinnedBuffer::adopt(self, upcoming);
-            self.start_cleaning(ctx, buffer)?;
+            let write = self.start_cleaning(ctx, buffer, IoAccount::of(Some(ring)))?;
+            return Ok(write.is_some());
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The clock sweep (PostgreSQL's `StrategyGetBuffer`).
@@ -121,6 +132,8 @@ impl BufferPool {
         self: &Arc<Self>,
         ctx: &mut IoContext,
         patience: Patience,
+        account: IoAccount,
+        staged: &mut bool,
     ) -> Result<PinnedBuffer, BufferError> {
         let buffers = self.buffers() as u64;
         let mut left = buffers;
@@ -160,7 +173,8 @@ impl BufferPool {
             };
             let victim = PinnedBuffer::adopt(self, next);
             if is_dirty(state) {
-                if let Some(write) = self.start_cleaning(ctx, victim)? {
+                if let Some(write) = self.start_cleaning(ctx, victim, account)? {
+                    *staged = true;
                     writes.push_back(write);
                 }
                 if writes.len() == WRITES_AHEAD
@@ -174,7 +188,7 @@ impl BufferPool {
             }
             if self.take_tag(&victim) {
                 if state & TAG_VALID != 0 {
-                    self.counters.add(next, Count::Evictions, 1);
+                    self.counters.add(account, next, Count::Evictions, 1);
                 }
                 return Ok(victim);
             }

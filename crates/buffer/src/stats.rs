@@ -1,8 +1,48 @@
-//! Counts of what the pool did, sharded so that nobody takes a lock to count.
+//! Counts of what the pool did, and for what, sharded so that nobody takes a lock to count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::strategy::{Strategy, StrategyKind};
+
 const SHARDS: usize = 16;
+
+/// On whose account the pool's I/O is counted: PostgreSQL's `IOContext`, and the checkpointer apart
+/// from the sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum IoAccount {
+    /// A session, without a ring.
+    Normal,
+    /// A session's big scan.
+    BulkRead,
+    /// A session's load.
+    BulkWrite,
+    /// A session's VACUUM.
+    Vacuum,
+    /// Checkpoints.
+    Checkpointer,
+}
+
+impl IoAccount {
+    /// All of them.
+    pub const ALL: [IoAccount; 5] = [
+        IoAccount::Normal,
+        IoAccount::BulkRead,
+        IoAccount::BulkWrite,
+        IoAccount::Vacuum,
+        IoAccount::Checkpointer,
+    ];
+
+    /// What is done with `strategy` (PostgreSQL's `IOContextForStrategy`).
+    pub fn of(strategy: Option<&Strategy>) -> IoAccount {
+        match strategy.map(Strategy::kind) {
+            None => IoAccount::Normal,
+            Some(StrategyKind::BulkRead) => IoAccount::BulkRead,
+            Some(StrategyKind::BulkWrite) => IoAccount::BulkWrite,
+            Some(StrategyKind::Vacuum) => IoAccount::Vacuum,
+        }
+    }
+}
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,9 +62,18 @@ pub(crate) enum Count {
 }
 
 const COUNTS: usize = Count::Waits as usize + 1;
+const ACCOUNTS: usize = IoAccount::ALL.len();
 
 #[repr(align(128))]
-struct Shard([AtomicU64; COUNTS]);
+struct Shard([[AtomicU64; COUNTS]; ACCOUNTS]);
+
+impl Shard {
+    fn new() -> Shard {
+        Shard(std::array::from_fn(|_| {
+            std::array::from_fn(|_| AtomicU64::new(0))
+        }))
+    }
+}
 
 /// The counters.
 pub(crate) struct Counters {
@@ -34,36 +83,38 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new() -> Counters {
         Counters {
-            shards: [const { Shard([const { AtomicU64::new(0) }; COUNTS]) }; SHARDS],
+            shards: std::array::from_fn(|_| Shard::new()),
         }
     }
 
-    /// Adds `n` to `count`; `near` spreads callers over the shards.
+    /// Adds `n` to `count` of `account`; `near` spreads callers over the shards.
     #[inline]
-    pub(crate) fn add(&self, near: u32, count: Count, n: u64) {
-        self.shards[near as usize % SHARDS].0[count as usize].fetch_add(n, Ordering::Relaxed);
+    pub(crate) fn add(&self, account: IoAccount, near: u32, count: Count, n: u64) {
+        self.shards[near as usize % SHARDS].0[account as usize][count as usize]
+            .fetch_add(n, Ordering::Relaxed);
     }
 
-    fn sum(&self, count: Count) -> u64 {
-        self.shards
-            .iter()
-            .map(|shard| shard.0[count as usize].load(Ordering::Relaxed))
-            .sum()
-    }
-
-    pub(crate) fn snapshot(&self) -> PoolStats {
+    pub(crate) fn snapshot(&self, accounts: &[IoAccount]) -> PoolStats {
+        let sum = |count: Count| {
+            let of = |account: IoAccount| {
+                self.shards.iter().map(move |shard| {
+                    shard.0[account as usize][count as usize].load(Ordering::Relaxed)
+                })
+            };
+            accounts.iter().copied().flat_map(of).sum()
+        };
         PoolStats {
-            hits: self.sum(Count::Hits),
-            joined: self.sum(Count::Joined),
-            reads: self.sum(Count::Reads),
-            read_blocks: self.sum(Count::ReadBlocks),
-            writes: self.sum(Count::Writes),
-            written_blocks: self.sum(Count::WrittenBlocks),
-            extends: self.sum(Count::Extends),
-            extended_blocks: self.sum(Count::ExtendedBlocks),
-            evictions: self.sum(Count::Evictions),
-            reuses: self.sum(Count::Reuses),
-            waits: self.sum(Count::Waits),
+            hits: sum(Count::Hits),
+            joined: sum(Count::Joined),
+            reads: sum(Count::Reads),
+            read_blocks: sum(Count::ReadBlocks),
+            writes: sum(Count::Writes),
+            written_blocks: sum(Count::WrittenBlocks),
+            extends: sum(Count::Extends),
+            extended_blocks: sum(Count::ExtendedBlocks),
+            evictions: sum(Count::Evictions),
+            reuses: sum(Count::Reuses),
+            waits: sum(Count::Waits),
         }
     }
 }

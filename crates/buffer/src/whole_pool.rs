@@ -5,6 +5,7 @@ use crate::error::BufferError;
 use crate::mapping;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
+use crate::stats::IoAccount;
 use crate::tag::{BufferTag, RelFork};
 use crate::write_stream::WriteStream;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ impl BufferPool {
     /// is `Smgr::sync_all`), sorted by relation, fork and block, neighbours combined. Writes that
     /// others have in flight are waited for.
     pub fn write_all(self: &Arc<Self>, ctx: &mut IoContext) -> Result<(), BufferError> {
-        self.write_chosen(ctx, |_| true).map(drop)
+        self.write_chosen(ctx, IoAccount::Checkpointer, |_| true)
+            .map(drop)
     }
 
     /// Writes the dirty buffers of a relation, all forks.
@@ -39,18 +41,19 @@ impl BufferPool {
         ctx: &mut IoContext,
         rel: RelFileLocator,
     ) -> Result<(), BufferError> {
-        self.write_chosen(ctx, |tag| tag.rel_fork.rel == rel)
+        self.write_chosen(ctx, IoAccount::Normal, |tag| tag.rel_fork.rel == rel)
             .map(drop)
     }
 
     fn write_chosen(
         self: &Arc<Self>,
         ctx: &mut IoContext,
+        account: IoAccount,
         chosen: impl Fn(&BufferTag) -> bool,
     ) -> Result<u64, BufferError> {
         let mut dirty = self.tagged(DIRTY, &chosen);
         dirty.sort_unstable();
-        let mut stream = WriteStream::new(self, WRITES_IN_FLIGHT);
+        let mut stream = WriteStream::with_account(self, WRITES_IN_FLIGHT, account);
         let mut first_error = Ok(());
         let mut written = 0;
         for (tag, buffer) in dirty {
@@ -145,7 +148,7 @@ impl BufferPool {
         ctx: &mut IoContext,
         rel: RelFileLocator,
     ) -> Result<Evicted, BufferError> {
-        let flushed = self.write_chosen(ctx, |tag| tag.rel_fork.rel == rel)?;
+        let flushed = self.write_chosen(ctx, IoAccount::Normal, |tag| tag.rel_fork.rel == rel)?;
         let mut counts = Evicted {
             flushed,
             ..Evicted::default()

@@ -9,7 +9,7 @@ use crate::descriptor::{DIRTY, IoClaim, IoKind, LockMode, TAG_VALID};
 use crate::error::BufferError;
 use crate::pinned::PinnedBuffer;
 use crate::pool::{BufferPool, MAX_COMBINE_BLOCKS};
-use crate::stats::Count;
+use crate::stats::{Count, IoAccount};
 use crate::tag::{BufferTag, RelFork};
 use std::sync::Arc;
 use trunkline_aio::{IoContext, IoHandle, IoResult, IoReturn, TargetId, WaitRef};
@@ -54,6 +54,7 @@ impl BufferPool {
         ctx: &mut IoContext,
         buffers: &[PinnedBuffer],
         first_lock: FirstLock,
+        account: IoAccount,
     ) -> Result<StartedWrite, BufferError> {
         let Some(first) = buffers.first() else {
             return Ok(StartedWrite {
@@ -106,7 +107,7 @@ impl BufferPool {
             });
         }
         let done = claimed.len();
-        match self.stage_write(handle, tag, claimed) {
+        match self.stage_write(handle, tag, claimed, account) {
             Ok(write) => Ok(StartedWrite {
                 done,
                 write: Some(write),
@@ -162,6 +163,7 @@ impl BufferPool {
         mut handle: IoHandle<'_>,
         tag: BufferTag,
         locked: &[u32],
+        account: IoAccount,
     ) -> Result<WriteInFlight, BufferError> {
         let BufferTag {
             rel_fork,
@@ -188,9 +190,9 @@ impl BufferPool {
         match started {
             Ok(wait_ref) => {
                 let blocks = locked.len() as u32;
-                self.counters.add(locked[0], Count::Writes, 1);
-                self.counters
-                    .add(locked[0], Count::WrittenBlocks, blocks.into());
+                let count = |count, n| self.counters.add(account, locked[0], count, n);
+                count(Count::Writes, 1);
+                count(Count::WrittenBlocks, blocks.into());
                 Ok(WriteInFlight {
                     wait_ref,
                     outcome,
@@ -239,6 +241,7 @@ impl BufferPool {
         self: &Arc<Self>,
         ctx: &mut IoContext,
         buffer: PinnedBuffer,
+        account: IoAccount,
     ) -> Result<Option<WriteInFlight>, BufferError> {
         let tag = buffer.tag();
         let limit = self
@@ -253,6 +256,6 @@ impl BufferPool {
                 None => break,
             }
         }
-        Ok(self.start_write(ctx, &run, FirstLock::Try)?.write)
+        Ok(self.start_write(ctx, &run, FirstLock::Try, account)?.write)
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::BufferError;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
+use crate::stats::IoAccount;
 use crate::tag::BufferTag;
 use crate::write_io::{FirstLock, WriteInFlight};
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use trunkline_aio::IoContext;
 pub struct WriteStream {
     pool: Arc<BufferPool>,
     max_in_flight: usize,
+    account: IoAccount,
     /// Neighbours not yet started.
     run: Vec<PinnedBuffer>,
     in_flight: VecDeque<WriteInFlight>,
@@ -30,12 +32,23 @@ pub struct WriteStream {
 }
 
 impl WriteStream {
-    /// A stream with at most `max_in_flight` writes (at least one) at a time.
+    /// A stream with at most `max_in_flight` writes (at least one) at a time, on no particular
+    /// account.
     pub fn new(pool: &Arc<BufferPool>, max_in_flight: usize) -> WriteStream {
+        Self::with_account(pool, max_in_flight, IoAccount::Normal)
+    }
+
+    /// The same on the account of what it writes for.
+    pub fn with_account(
+        pool: &Arc<BufferPool>,
+        max_in_flight: usize,
+        account: IoAccount,
+    ) -> WriteStream {
         pool.streams.fetch_add(1, Ordering::Relaxed);
         WriteStream {
             pool: Arc::clone(pool),
             max_in_flight: max_in_flight.max(1),
+            account,
             run: Vec::new(),
             in_flight: VecDeque::new(),
             first_error: None,
@@ -106,7 +119,10 @@ impl WriteStream {
                 self.finish_oldest(ctx);
             }
             // Every write before is submitted, so nothing is staged while this waits for a lock.
-            match self.pool.start_write(ctx, rest, FirstLock::Wait) {
+            match self
+                .pool
+                .start_write(ctx, rest, FirstLock::Wait, self.account)
+            {
                 Ok(started) => {
                     ctx.submit();
                     self.in_flight.extend(started.write);

@@ -49,6 +49,7 @@ pub struct OpenOptions {
 /// A running database system.
 pub struct Database {
     data_dir: PathBuf,
+    started: SystemTime,
     settings: Arc<ServerSettings>,
     aio: Arc<Aio>,
     smgr: Arc<Smgr>,
@@ -255,6 +256,7 @@ impl Database {
         drop(io);
         Ok(Arc::new(Database {
             data_dir,
+            started: SystemTime::now(),
             // A statement has its own thread and one for each partition of its scans.
             threads: EngineThreads::new(max_connections * (1 + partitions())),
             settings: Arc::new(settings),
@@ -278,6 +280,11 @@ impl Database {
     /// The directory that holds it.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// When it was opened; what it counts, it counts since then.
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// The settings that it started with.

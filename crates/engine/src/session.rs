@@ -213,9 +213,14 @@ impl Session {
     /// All issuers are in use.
     pub fn issuer(&self) -> Result<IoContext, EngineError> {
         let mut issuer = self.database.aio().issuer(self.backend_pid())?;
-        let combine_blocks = u32::try_from(self.settings.integer("io_combine_limit")).unwrap_or(0);
-        issuer.set_combine_limit(combine_blocks.saturating_mul(BLCKSZ as u32));
+        issuer.set_combine_limit(self.combine_limit_bytes());
         Ok(issuer)
+    }
+
+    /// `io_combine_limit`, for its issuers.
+    pub(crate) fn combine_limit_bytes(&self) -> u32 {
+        let blocks = u32::try_from(self.settings.integer("io_combine_limit")).unwrap_or(0);
+        blocks.saturating_mul(BLCKSZ as u32)
     }
 
     /// Partitions that a scan of this session may have: one for itself, and one for each of

@@ -25,6 +25,7 @@ pub struct TableScan {
     cancel: CancelToken,
     backend_pid: i32,
     limits: ReadStreamLimits,
+    combine_limit_bytes: u32,
 }
 
 impl TableScan {
@@ -51,6 +52,7 @@ impl TableScan {
             cancel: session.cancel().clone(),
             backend_pid: session.backend_pid(),
             limits: session.read_stream_limits("effective_io_concurrency"),
+            combine_limit_bytes: session.combine_limit_bytes(),
         })
     }
 
@@ -75,8 +77,10 @@ impl TableScan {
     /// # Errors
     /// All issuers are in use.
     pub fn partition(&self) -> Result<ScanPartition, EngineError> {
+        let mut io = self.database.aio().issuer(self.backend_pid)?;
+        io.set_combine_limit(self.combine_limit_bytes);
         Ok(ScanPartition {
-            io: self.database.aio().issuer(self.backend_pid)?,
+            io,
             scan: HeapScan::new(
                 self.database.pool(),
                 self.relation.locator,

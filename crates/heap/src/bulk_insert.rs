@@ -10,7 +10,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{BufferPool, PinnedBuffer, RelFork, Strategy, StrategyKind, WriteStream};
+use trunkline_buffer::{
+    BufferPool, IoAccount, PinnedBuffer, RelFork, Strategy, StrategyKind, WriteStream,
+};
 use trunkline_pgformat::heap_tuple::HEAP_XMIN_FROZEN;
 use trunkline_pgformat::{
     BlockNumber, CommandId, ForkNumber, HeapTupleMut, ItemPointer, MAX_HEAP_TUPLE_SIZE, PageMut,
@@ -140,7 +142,7 @@ impl BulkInsert {
             map: VisibilityMap::new(pool, locator),
             options,
             strategy: Strategy::new(pool, StrategyKind::BulkWrite),
-            write_stream: WriteStream::new(pool, WRITES_IN_FLIGHT),
+            write_stream: WriteStream::with_account(pool, WRITES_IN_FLIGHT, IoAccount::BulkWrite),
             spare,
             fresh: VecDeque::new(),
             current: None,

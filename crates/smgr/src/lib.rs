@@ -37,4 +37,4 @@ mod transfer;
 pub use error::{SmgrError, file_access_sqlstate, os_message};
 pub use manager::{Smgr, SmgrConfig, segment_remaining};
 pub use sync_requests::segment_path;
-pub use tag::{decode_relation_tag, relation_tag};
+pub use tag::{decode_relation_tag, describe_blocks, relation_tag};

@@ -74,6 +74,8 @@ pub struct Smgr {
     pub(crate) requests: Arc<SyncRequests>,
     directories: Mutex<BTreeSet<PathBuf>>,
     pub(crate) write_noted: CallbackId,
+    /// Syncs of segments that were started.
+    pub(crate) syncs: AtomicU64,
     fall_back_logged: AtomicBool,
 }
 
@@ -96,6 +98,7 @@ impl Smgr {
             requests,
             directories: Mutex::new(BTreeSet::new()),
             write_noted,
+            syncs: AtomicU64::new(0),
             fall_back_logged: AtomicBool::new(false),
         })
     }
@@ -537,6 +540,11 @@ impl Smgr {
                 segment: 0,
             })?
             .direct())
+    }
+
+    /// Syncs of segments so far (the `fsyncs` of `pg_stat_io`).
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
     }
 
     /// Segment files open now.

@@ -7,6 +7,7 @@ use crate::tag::relation_tag;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use trunkline_aio::{IoContext, IoResult, IoReturn, TargetId, WaitRef};
 use trunkline_pgformat::{BlockNumber, ForkNumber, RELSEG_SIZE, RelFileLocator};
 
@@ -69,6 +70,7 @@ impl Smgr {
             handle.target(relation_tag(TargetId::Smgr, key.rel, key.fork, block));
             handle.report_to(&outcome);
             let wait_ref = handle.start_fsync(&file);
+            self.syncs.fetch_add(1, Ordering::Relaxed);
             in_flight.push_back(SyncInFlight {
                 key,
                 wait_ref,

@@ -36,14 +36,8 @@ impl SharedCallbacks for WriteNoted {
     }
 
     fn describe(&self, io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
-        let (rel, fork, block) = crate::tag::decode_relation_tag(&io.target());
         let blocks = u64::from(io.length_bytes()) / BLCKSZ as u64;
-        write!(
-            out,
-            "blocks {block}..{} in file \"{}\"",
-            u64::from(block) + blocks.saturating_sub(1),
-            rel.path(fork)
-        )
+        crate::tag::describe_blocks(&io.target(), blocks, out)
     }
 }
 

@@ -237,6 +237,7 @@ fn every_segment_written_is_synced_once_and_failures_are_told() {
     rig.smgr.unlink(rel(1)).unwrap();
     rig.smgr.sync_all(&mut ctx).unwrap();
     assert_eq!(taken(), ["2", "3", "3.1"]);
+    assert_eq!(rig.smgr.syncs(), 6);
     rig.smgr.unlink(rel(3)).unwrap();
 
     rig.smgr.register_sync(rel(2), MAIN, 0);

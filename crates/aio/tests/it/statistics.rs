@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use trunkline_aio::{AlignedBuf, File, Op, State};
+use trunkline_aio::{
+    Aio, AioConfig, AlignedBuf, File, IoResult, Op, SUBMIT_BATCH_LIMIT, State, SyncMethod,
+    SystemCalls,
+};
 
-use crate::support::{GateMethod, for_each_method, pipe, small, start_with};
+use crate::support::{
+    Attempt, GateMethod, MemoryMethod, external_file, for_each_method, pipe, small, start_with,
+};
 
 #[test]
 fn a_row_tells_everything_about_an_io_in_flight() {
@@ -36,10 +41,106 @@ fn a_row_tells_everything_about_an_io_in_flight() {
         (16_384, 8192, true)
     );
     assert_eq!((row.result, row.desc.as_str()), (None, "file \"base/5/1\""));
+    assert_eq!((row.raw_result, row.data_len), (None, 0));
+    context.submit();
+    assert_eq!(aio.in_flight().remove(0).state, State::Submitted);
     gate.open();
+    // Complete, and not taken back: the issuer has not looked yet.
+    let row = aio.in_flight().remove(0);
+    assert_eq!(
+        (row.state, row.raw_result),
+        (State::CompletedShared, Some(8192))
+    );
+    assert_eq!(row.result, Some(IoResult::Ok { bytes: 8192 }));
+    assert!(row.buffered);
     let (_, result) = write.wait(&mut context);
     assert_eq!(result.unwrap(), 8192);
     assert!(aio.in_flight().is_empty());
+}
+
+/// What the callbacks make of a result does not change what the system said.
+#[test]
+fn a_failed_io_shows_what_the_system_said() {
+    let method = Arc::new(MemoryMethod::default());
+    method.script.lock().unwrap().push(Attempt::Errno(5));
+    let aio = start_with(&small(), method);
+    let (file, _) = external_file(1);
+    let mut context = aio.issuer(1).unwrap();
+    let read = context
+        .read_raw(&file, AlignedBuf::zeroed(8192), 0, 8192)
+        .unwrap();
+    // Not by its issuer, who would take it back at once.
+    aio.wait(read.wait_ref());
+    let row = aio.in_flight().remove(0);
+    assert_eq!(
+        (row.state, row.raw_result),
+        (State::CompletedShared, Some(-5))
+    );
+    assert!(row.result.is_some_and(IoResult::is_error));
+    assert!(read.wait(&mut context).1.is_err());
+}
+
+#[test]
+fn every_handle_of_an_issuer_is_counted_where_it_is() {
+    let gate = Arc::new(GateMethod::default());
+    let aio = start_with(&small(), gate.clone());
+    let mut context = aio.issuer(7).unwrap();
+    let own = |aio: &Aio| {
+        let row = aio.counters().issuers.remove(0);
+        assert_eq!((row.owner_id, row.ring), (7, None));
+        row
+    };
+    let first = context.acquire().unwrap().start_nop();
+    let row = own(&aio);
+    assert_eq!((row.pending, row.in_flight, row.unused), (1, 0, 3));
+    context.submit();
+    let handle = context.acquire().unwrap();
+    let row = own(&aio);
+    assert_eq!((row.in_flight, row.outstanding, row.unused), (1, 1, 2));
+    let second = handle.start_nop();
+    context.submit();
+    // By the method's own thread, not the issuer.
+    gate.complete_first();
+    let row = own(&aio);
+    assert_eq!((row.completed_foreign, row.completed_local), (1, 0));
+    assert_eq!((row.in_flight, row.unused), (1, 2));
+    gate.open();
+    context.wait(first);
+    context.wait(second);
+    let row = own(&aio);
+    assert_eq!((row.completed_foreign, row.unused), (0, 4));
+}
+
+/// A full pending list is submitted by itself, and method `sync` executes it on the issuer's own
+/// thread, which takes nothing back before its next look.
+#[test]
+fn ios_that_their_issuer_completed_are_told_apart() {
+    let config = AioConfig {
+        io_max_concurrency: 200,
+        ..small()
+    };
+    let aio = start_with(&config, Arc::new(SyncMethod::new(Arc::new(SystemCalls))));
+    let mut context = aio.issuer(7).unwrap();
+    let nops: Vec<_> = (0..SUBMIT_BATCH_LIMIT + 2)
+        .map(|_| context.acquire().unwrap().start_nop())
+        .collect();
+    // Acquiring looks for what is complete; the last two are pending since.
+    let row = aio.counters().issuers[0];
+    assert_eq!((row.pending, row.unused), (2, 198));
+    for nop in &nops {
+        aio.wait(*nop);
+    }
+    let row = aio.counters().issuers[0];
+    assert_eq!((row.completed_foreign, row.completed_local), (2, 0));
+    context.poll_local();
+    for _ in 0..SUBMIT_BATCH_LIMIT {
+        context.acquire().unwrap().start_nop();
+    }
+    let row = aio.counters().issuers[0];
+    assert_eq!((row.completed_foreign, row.completed_local), (0, 128));
+    context.poll_local();
+    let row = aio.counters().issuers[0];
+    assert_eq!((row.completed_local, row.unused), (0, 200));
 }
 
 #[test]

@@ -8,5 +8,6 @@ mod random;
 mod read_stream;
 mod rig;
 mod sharing;
+mod statistics;
 mod stress;
 mod writing;

@@ -52,7 +52,9 @@ fn leading_and_trailing_hits_are_left_alone() {
 #[test]
 fn gaps_backward_steps_and_repetitions_split_runs() {
     assert_eq!(reads_of(&[0, 1, 3, 4], &[]), [(0, 2), (3, 2)]);
-    assert_eq!(reads_of(&[5, 4, 3], &[]), [(5, 1), (4, 1), (3, 1)]);
+    assert_eq!(reads_of(&[5, 3, 1], &[]), [(5, 1), (3, 1), (1, 1)]);
+    // Three runs, which go to the kernel as one.
+    assert_eq!(reads_of(&[5, 4, 3], &[]), [(3, 3)]);
     // The second time each is a join or a hit, never a read.
     assert_eq!(reads_of(&[2, 2, 2], &[]), [(2, 1)]);
     assert_eq!(reads_of(&[0, 1, 0, 1, 2], &[]), [(0, 2), (2, 1)]);

@@ -215,6 +215,8 @@ impl Rig {
         let config = AioConfig {
             max_issuers: 16,
             io_max_concurrency: 16,
+            // What neighbouring runs are combined to, as well: a run is what goes to the kernel.
+            io_combine_limit_bytes: options.combine_blocks * BLCKSZ as u32,
             ..AioConfig::default()
         };
         let mut lazy = None;

@@ -333,3 +333,19 @@ fn prefetched_blocks_are_read_once_and_joined() {
         rig.evict(&mut ctx);
     }
 }
+
+/// A search for a buffer does not send off the reads before it one by one.
+#[test]
+fn neighbouring_runs_go_to_the_kernel_as_one_where_the_issuer_allows_it() {
+    let rig = Rig::new(Over::Lazy, Options::default());
+    let mut ctx = rig.issuer();
+    rig.fill(&mut ctx, 64);
+    // Runs are of 8 blocks.
+    ctx.set_combine_limit(16 * BLCKSZ as u32);
+    assert_eq!(rig.pool.prefetch(&mut ctx, MAIN, 0, 40).unwrap(), 40);
+    assert_eq!(rig.lazy().take_reads(), [(0, 16), (16, 16), (32, 8)]);
+    for block in 0..40 {
+        check(&rig.pool.read(&mut ctx, MAIN, block, None).unwrap(), block);
+    }
+    assert_eq!(rig.pool.stats().reads, 5);
+}

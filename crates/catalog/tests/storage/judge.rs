@@ -13,7 +13,7 @@ const UNPRIVILEGED: u32 = 65534;
 
 pub struct Judge {
     bin: PathBuf,
-    directory: TempDir,
+    pub(crate) directory: TempDir,
 }
 
 /// The directory of PostgreSQL's programs. Without them the test is skipped, loudly; with
@@ -109,14 +109,6 @@ impl Judge {
             "{program}: {}",
             fs::read_to_string(output).unwrap()
         );
-    }
-
-    /// A copy of a file that the server can read.
-    pub fn lend(&self, file: &Path) -> String {
-        let copy = self.directory.path().join(file.file_name().unwrap());
-        fs::copy(file, &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o644)).unwrap();
-        copy.to_str().unwrap().to_owned()
     }
 
     /// The rows of a query, each as its columns' text.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use trunkline_pgformat::{Oid, Xid};
+use trunkline_types::numeric::put_i128;
 
 use crate::query::{
     BatchStream, ColumnBuilder, QueryError, RelationScan, RelationSource, ScanBatch, ScanRequest,
@@ -61,6 +62,17 @@ impl RowsBuilder {
     /// A count, which no bigint would overflow in practice.
     pub fn count(&mut self, value: u64) -> &mut Self {
         self.int8(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+
+    /// A count as a numeric.
+    pub fn numeric(&mut self, value: u64) -> &mut Self {
+        let mut payload = Vec::new();
+        put_i128(i128::from(value), 0, &mut payload);
+        self.push(Some(payload))
+    }
+
+    pub fn float8(&mut self, value: f64) -> &mut Self {
+        self.push(Some(value.to_le_bytes().to_vec()))
     }
 
     pub fn oid(&mut self, oid: Oid) -> &mut Self {

@@ -1,6 +1,7 @@
 //! Views of `pg_catalog` whose rows are made up when they are asked for.
 //!
-//! - [`aio`]: I/O in flight and its counters
+//! - [`aio`]: I/O in flight, and who has how much of it
+//! - [`io_statistics`]: what I/O was done, and what for
 //! - [`activity`]: sessions and their COPYs
 //! - [`system`]: settings, locks, tables
 //! - [`roles`]: roles under their several names
@@ -8,6 +9,7 @@
 
 mod activity;
 mod aio;
+mod io_statistics;
 mod nothing;
 mod roles;
 mod system;
@@ -41,6 +43,8 @@ pub(crate) struct View {
 const VIEWS: &[&View] = &[
     &aio::PG_STAT_AIOS,
     &aio::PG_STAT_AIO_BACKENDS,
+    &aio::PG_AIOS,
+    &io_statistics::PG_STAT_IO,
     &activity::PG_STAT_ACTIVITY,
     &activity::PG_STAT_PROGRESS_COPY,
     &system::PG_SETTINGS,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use trunkline_engine::{Database, OpenOptions};
+use trunkline_engine::{Database, Foundation, OpenOptions};
 use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::{Cell, CopyIn, Format, Notice, Outcome, Param, RowStream};
 use trunkline_sql::{Prepared, SqlDatabase, SqlSession, StartupParameters};
@@ -30,10 +30,15 @@ impl Cluster {
     }
 
     pub fn with(settings: &[(&str, &str)]) -> Cluster {
-        Cluster::open(TempDir::new().unwrap(), settings)
+        Cluster::on(Foundation::default(), settings)
     }
 
-    fn open(directory: TempDir, settings: &[(&str, &str)]) -> Cluster {
+    /// On disks and a method of choice.
+    pub fn on(foundation: Foundation, settings: &[(&str, &str)]) -> Cluster {
+        Cluster::open(TempDir::new().unwrap(), foundation, settings)
+    }
+
+    fn open(directory: TempDir, foundation: Foundation, settings: &[(&str, &str)]) -> Cluster {
         let mut overrides = vec![("shared_buffers".to_owned(), "16MB".to_owned())];
         overrides.extend(
             settings
@@ -44,7 +49,8 @@ impl Cluster {
             overrides,
             initialise: true,
         };
-        let database = Database::open(&directory.path().join("data"), &options).unwrap();
+        let path = directory.path().join("data");
+        let database = Database::open_on(foundation, &path, &options).unwrap();
         let sql = SqlDatabase::new(Arc::clone(&database)).unwrap();
         Cluster {
             directory,
@@ -73,7 +79,8 @@ impl Cluster {
             sql,
         } = self;
         drop((sql, database));
-        Cluster::open(directory, &[("io_method", "sync")])
+        let settings = [("io_method", "sync")];
+        Cluster::open(directory, Foundation::default(), &settings)
     }
 }
 

@@ -6,6 +6,10 @@
 mod cluster;
 mod concurrency;
 mod copying;
+mod gate;
+mod io_views;
+#[path = "../../../catalog/tests/storage/judge.rs"]
+mod judge;
 mod monitoring;
 mod preparing;
 mod statements;
