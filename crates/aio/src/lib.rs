@@ -73,6 +73,8 @@ mod group;
 mod handle;
 mod handle_table;
 mod issuer;
+#[cfg(all(test, trunkline_loom))]
+mod loom_tests;
 mod memory;
 mod method;
 mod operation;

@@ -3,11 +3,13 @@
 //! - [`sync`]: the submitting thread makes the system call itself
 //! - [`worker`]: a pool of threads makes it
 //! - [`io_uring`]: the kernel does it, through a few shared rings
+//! - [`turn`]: how threads share a queue of completions
 //! - [`choose`]: which of them to use, and what to fall back to
 
 pub(crate) mod choose;
 pub(crate) mod io_uring;
 pub(crate) mod sync;
+pub(crate) mod turn;
 pub(crate) mod worker;
 
 use crate::request::{Completions, InFlight, RequestBatch};
