@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `tag`, `mapping` | what a buffer holds, and which buffer holds it |
 //! | `descriptor` | one word of state: pins, flags, content lock; the I/O in progress |
+//! | `sync` | what its waiters park on; loom's in its place |
 //! | `memory`, `frames` | the pages, and the rules for touching them |
 //! | `pinned` | pins and content locks as values |
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
@@ -55,6 +56,8 @@ mod descriptor;
 mod error;
 mod extension;
 mod frames;
+#[cfg(all(test, trunkline_loom))]
+mod loom_tests;
 mod mapping;
 mod memory;
 mod pinned;
@@ -65,6 +68,7 @@ mod read_stream;
 mod replacement;
 mod stats;
 mod strategy;
+mod sync;
 mod tag;
 mod whole_pool;
 mod write_io;
