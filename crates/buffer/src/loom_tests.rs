@@ -80,10 +80,16 @@ fn read(buffer: &Buffer, good: bool) {
     let descriptor = &buffer.descriptor;
     descriptor.pin_again();
     if descriptor.claim_io(IoKind::Read) == IoClaim::Claimed {
+        let tagged = descriptor.state() & TAG_VALID;
         descriptor.stage_io(IO);
         // The completion, on whichever thread.
         let before = buffer.page.load(Relaxed);
         buffer.page.store(before + 1, Relaxed);
+        assert_eq!(
+            descriptor.state() & TAG_VALID,
+            tagged,
+            "a tag went under a read"
+        );
         descriptor.finish_read(good);
     }
     let state = descriptor.wait_io(drive);
@@ -144,9 +150,9 @@ fn loom_who_waits_for_a_claim_is_woken_when_it_is_given_back() {
 
 fn change(buffer: &Buffer) {
     buffer.descriptor.lock(LockMode::Exclusive, drive);
+    buffer.descriptor.mark_dirty();
     let before = buffer.page.load(Relaxed);
     buffer.page.store(before + 1, Relaxed);
-    buffer.descriptor.mark_dirty();
     buffer.descriptor.unlock(LockMode::Exclusive);
 }
 
@@ -224,6 +230,35 @@ fn loom_a_page_does_not_change_under_its_write() {
         // Clean exactly if what is on disk is the latest.
         assert_eq!(state & DIRTY == 0, buffer.written.load(Relaxed) == 2);
         assert_eq!(Descriptor::pins(state), 1);
+    });
+}
+
+/// B10 and A6: nobody completes the write but who wants the lock.
+#[test]
+fn loom_who_wants_a_lock_drives_the_write_that_holds_it() {
+    in_every_order(4, || {
+        let buffer = buffer(VALID);
+        change(&buffer);
+        let issuer = spawn(&buffer, |buffer| {
+            buffer.descriptor.lock(LockMode::ShareExclusive, drive);
+            assert_eq!(buffer.descriptor.claim_io(IoKind::Write), IoClaim::Claimed);
+            buffer.descriptor.stage_io(IO);
+        });
+        let mut written = false;
+        buffer.descriptor.lock(LockMode::Exclusive, |_| {
+            buffer.descriptor.finish_write(true);
+            written = true;
+        });
+        buffer.descriptor.unlock(LockMode::Exclusive);
+        issuer.join().unwrap();
+        if !written {
+            buffer.descriptor.finish_write(true);
+        }
+        let state = buffer.descriptor.state();
+        assert_eq!(
+            (state & (DIRTY | IO_IN_PROGRESS), Descriptor::pins(state)),
+            (0, 1)
+        );
     });
 }
 

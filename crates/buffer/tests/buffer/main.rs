@@ -7,4 +7,5 @@ mod read_stream;
 mod rig;
 mod sharing;
 mod stress;
+mod test_aio;
 mod writing;
