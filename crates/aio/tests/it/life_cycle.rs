@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::thread;
 
-use trunkline_aio::{AioConfig, AioError, IoResult, IoReturn, SUBMIT_BATCH_LIMIT, State, WaitRef};
+use trunkline_aio::{
+    AioConfig, AioError, IoContext, IoResult, IoReturn, SUBMIT_BATCH_LIMIT, State, WaitRef,
+};
 
 use crate::support::{GateMethod, for_each_method, small, start_with, within_limit};
 
@@ -321,6 +323,16 @@ fn an_issuer_may_end_with_io_in_flight_under_every_method() {
         },
     );
 }
+
+/// Does not compile if an issuer were `Sync` (A0): the call would be ambiguous.
+const _: fn() = || {
+    trait NotSync<A> {
+        fn check() {}
+    }
+    impl<T: ?Sized> NotSync<()> for T {}
+    impl<T: ?Sized + Sync> NotSync<u8> for T {}
+    <IoContext as NotSync<_>>::check();
+};
 
 #[test]
 fn an_issuer_moves_between_threads() {

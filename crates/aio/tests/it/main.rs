@@ -15,5 +15,6 @@ mod raw_files;
 mod short_transfers;
 mod statistics;
 mod stress;
+mod test_aio;
 mod turns;
 mod worker_pool;
