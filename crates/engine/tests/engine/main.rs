@@ -9,4 +9,5 @@ mod locking;
 mod prewarming;
 mod rig;
 mod stress;
+mod test_aio;
 mod transactions;
