@@ -1,6 +1,7 @@
 //! The core's wake-ups and hand-overs, in every order that a few threads can
 //! take (A1, A4, A6, A9, and the turn of A15). Run by `.ci/run` with
 //! `--cfg trunkline_loom`. A wake-up that is lost shows as loom's "deadlock".
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -4,6 +4,7 @@
 //!
 //! A page is one relaxed number here: whoever has no right to look at it, or sees it too early, finds
 //! an old value.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::descriptor::{
     DIRTY, Descriptor, EXCLUSIVE, IO_ERROR, IO_IN_PROGRESS, IoClaim, IoKind, LockMode, TAG_VALID,

@@ -43,6 +43,7 @@ mod parking {
 }
 
 #[cfg(trunkline_loom)]
+#[expect(clippy::unwrap_used, reason = "loom's locks are not poisoned")]
 mod model {
     use loom::sync::atomic::{AtomicU32, Ordering};
     use loom::sync::{Condvar, Mutex};

@@ -198,6 +198,26 @@ fn waiting_for_anything_submits_what_is_pending() {
     });
 }
 
+/// Also when what it waits for is another's, and long submitted.
+#[test]
+fn waiting_for_another_s_io_submits_what_is_pending() {
+    let gate = Arc::new(GateMethod::default());
+    let aio = start_with(&small(), gate.clone());
+    within_limit(move || {
+        let (mut context, mut other) = (aio.issuer(1).unwrap(), aio.issuer(2).unwrap());
+        let theirs = other.acquire().unwrap().start_nop();
+        other.submit();
+        let own = context.acquire().unwrap().start_nop();
+        let opener = thread::spawn(move || {
+            gate.wait_until_held(2);
+            gate.open();
+        });
+        context.wait(theirs);
+        context.wait(own);
+        opener.join().unwrap();
+    });
+}
+
 #[test]
 fn a_waiter_submits_what_another_issuer_has_pending() {
     for_each_method(&small(), |aio| {

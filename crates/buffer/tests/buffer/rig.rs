@@ -42,7 +42,7 @@ pub struct Inject {
 
 impl Inject {
     /// The next reads from block `first` on meet these fates, one each.
-    pub fn into_reads(&self, first: u32, fates: impl IntoIterator<Item = Fate>) {
+    pub fn on_reads(&self, first: u32, fates: impl IntoIterator<Item = Fate>) {
         let fates = fates.into_iter().map(|fate| (first, fate));
         self.reads.lock().unwrap().extend(fates);
     }

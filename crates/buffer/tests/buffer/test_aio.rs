@@ -62,7 +62,7 @@ fn test_startwait_io_first_start_wins() {
 fn test_startwait_io_a_waiter_takes_over_after_failure() {
     for over in INJECTABLE {
         let (rig, mut one, mut other) = filled(over, 8);
-        rig.inject.into_reads(5, [Fate::Errno(EIO)]);
+        rig.inject.on_reads(5, [Fate::Errno(EIO)]);
         let reads = rig.pool.stats().reads;
         start(&rig, &mut one, 5, 1);
         // The read of somebody else fails, on this thread or another; a read of its own does not.
@@ -78,7 +78,7 @@ fn test_startwait_io_a_waiter_takes_over_after_failure() {
 #[test]
 fn test_startwait_io_of_several_waiters_one_takes_over_after_failure() {
     let (rig, mut one, _) = filled(Over::Lazy, 8);
-    rig.inject.into_reads(5, [Fate::Errno(EIO)]);
+    rig.inject.on_reads(5, [Fate::Errno(EIO)]);
     let reads = rig.pool.stats().reads;
     start(&rig, &mut one, 5, 1);
     thread::scope(|scope| {
@@ -212,7 +212,7 @@ fn test_read_buffers_is_split_by_a_foreign_read_that_fails() {
     for (first, count) in [(0, 1), (3, 1), (2, 3), (7, 1)] {
         for over in INJECTABLE {
             let (rig, mut one, mut other) = filled(over, 8);
-            rig.inject.into_reads(first, [Fate::Errno(EIO)]);
+            rig.inject.on_reads(first, [Fate::Errno(EIO)]);
             start(&rig, &mut one, first, count);
             let read_blocks = rig.pool.stats().read_blocks;
             // Somebody else's error is nobody else's.
@@ -256,7 +256,7 @@ fn test_inject_a_short_read_is_read_to_its_end() {
         // Multiples of what a direct file demands; see the 17 bytes below.
         for bytes in [4096, 8192, 16384, 20480] {
             let (rig, mut ctx, _) = filled(over, 8);
-            rig.inject.into_reads(0, [Fate::AtMost(bytes)]);
+            rig.inject.on_reads(0, [Fate::AtMost(bytes)]);
             let mut stream = rig.stream(true, 0..8);
             for block in 0..8 {
                 check(&stream.next(&mut ctx).unwrap().unwrap(), block);
@@ -275,7 +275,7 @@ fn test_inject_a_corrupt_page_in_a_short_read() {
         for bytes in [1, 3, 4].map(|blocks| blocks * BLCKSZ as i32 + 4096) {
             let (rig, mut ctx, _) = filled(over, 8);
             rig.corrupt(3);
-            rig.inject.into_reads(0, [Fate::AtMost(bytes)]);
+            rig.inject.on_reads(0, [Fate::AtMost(bytes)]);
             let mut stream = rig.stream(true, 0..8);
             for block in 0..8 {
                 match stream.next(&mut ctx) {
@@ -326,7 +326,7 @@ fn test_inject_errors_are_told_and_the_next_attempt_succeeds() {
             (EIO, "Input/output error", "58030"),
             (EROFS, "Read-only file system", "42501"),
         ] {
-            rig.inject.into_reads(2, [Fate::Errno(errno); 2]);
+            rig.inject.on_reads(2, [Fate::Errno(errno); 2]);
             for _ in 0..2 {
                 let error = read(&rig, &mut ctx, 2);
                 if let Err(error) = &error {
