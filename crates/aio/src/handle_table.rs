@@ -12,11 +12,7 @@
 //! None is held across a call of the method.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
-};
-use std::sync::{Mutex, MutexGuard};
-use std::thread;
+use std::sync::atomic::{AtomicI32, AtomicU64};
 
 use arrayvec::ArrayVec;
 
@@ -30,7 +26,8 @@ use crate::result::IoResult;
 use crate::slot::{Definition, Slot};
 use crate::state::State;
 use crate::stats::Counters;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use crate::sync::{Mutex, MutexGuard, lock, park};
 use crate::transfer::Verdict;
 use crate::wait::{WaitRef, Waiters};
 
@@ -157,7 +154,7 @@ impl HandleTable {
                 waiters.forget_thread();
                 return;
             }
-            thread::park();
+            park();
         }
     }
 

@@ -59,6 +59,39 @@
 //! # }
 //! ```
 //!
+//! # From async code
+//! A reference is also a future: a task awaits thousands at once, without a
+//! thread each, on any runtime.
+//! ```
+//! # use trunkline_aio::{Aio, AioConfig, AlignedBuf, OpenOptions, OsStorage, Storage};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("data");
+//! # std::fs::write(&path, vec![7; 64 * 4096])?;
+//! let aio = Aio::start(AioConfig::default())?;
+//! let mut context = aio.issuer(1)?;
+//! let file = OsStorage::new().open(&path, OpenOptions::READ)?;
+//! let mut reads = Vec::new();
+//! for block in 0..64 {
+//!     reads.push(context.read_raw(&file, AlignedBuf::zeroed(4096), block * 4096, 4096)?);
+//! }
+//! // An awaiting task submits nothing: what is pending stays so without this.
+//! context.submit();
+//!
+//! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! runtime.block_on(async {
+//!     // Elsewhere, by whoever needs a block: a reference is enough.
+//!     let needed = tokio::spawn(aio.wait_async(reads[40].wait_ref()));
+//!     for read in reads {
+//!         let (block, moved) = read.wait_async(&mut context).await;
+//!         assert_eq!((moved?, block[0]), (4096, 7));
+//!     }
+//!     needed.await?;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
 //! The design and its hazards are in the crate's README, whose table says what
 //! the rules A0 to A17 are and where each is kept.
 
@@ -76,6 +109,8 @@ mod group;
 mod handle;
 mod handle_table;
 mod issuer;
+#[cfg(all(test, trunkline_loom))]
+mod loom_tests;
 mod memory;
 mod method;
 mod operation;

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "starts I/O on buffers that the I/O itself owns")]
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::aio::Aio;
 use crate::error::AioError;
@@ -13,7 +13,7 @@ use crate::issuer::IoContext;
 use crate::memory::{AlignedBuf, IoMemory};
 use crate::operation::Op;
 use crate::result::{IoResult, IoReturn};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::wait::WaitRef;
 
 /// A buffer and the result of the I/O on it, shared with the I/O. Reusable,

@@ -2,10 +2,10 @@
 //! gets to see them (A10).
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::callback::CallbackId;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// How an I/O ended. A foreign waiter never sees it: it looks at the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

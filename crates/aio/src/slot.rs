@@ -1,7 +1,7 @@
 //! One handle's memory: its state, what it is defined to do, who waits.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::bounce::Run;
 use crate::callback::{
@@ -12,6 +12,7 @@ use crate::memory::IoMemory;
 use crate::operation::{Op, TargetTag};
 use crate::result::{IoResult, IoReturn};
 use crate::state::StateWord;
+use crate::sync::Mutex;
 use crate::transfer::Transfer;
 use crate::wait::{WaitRef, Waiters};
 

@@ -16,7 +16,7 @@
 //! handle for the I/O it was made for. The generation grows whenever the
 //! handle becomes idle.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// Where a handle is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +103,7 @@ pub(crate) struct StateWord(AtomicU64);
 impl StateWord {
     /// An idle handle; generations start at 1 so that a zeroed [`crate::WaitRef`]
     /// never matches.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         StateWord(AtomicU64::new(1 << 8))
     }
 

@@ -3,16 +3,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::thread::{self, Thread};
 
 use arrayvec::ArrayVec;
 
 use crate::Aio;
 use crate::state::State;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use crate::sync::{Mutex, Thread, current, lock};
 
 /// Refers to one I/O: a handle and the generation of its use. Copyable,
 /// storable anywhere, usable from any thread; once the handle is reused, a
@@ -67,7 +66,7 @@ impl Default for WaiterList {
 impl Waiters {
     /// Registers the current thread, once.
     pub(crate) fn register_thread(&self) {
-        let current = thread::current();
+        let current = current();
         let mut list = lock(&self.list);
         if !list
             .threads
@@ -80,7 +79,7 @@ impl Waiters {
     }
 
     pub(crate) fn forget_thread(&self) {
-        let id = thread::current().id();
+        let id = current().id();
         lock(&self.list).threads.retain(|thread| thread.id() != id);
     }
 

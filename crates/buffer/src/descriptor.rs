@@ -17,9 +17,9 @@
 //! 6. `WAITERS` means that somebody parked on `wake`; who changes the word so that a waiter may go on
 //!    clears it and wakes.
 
+use crate::sync::{AtomicU32, AtomicU64, WakeSequence};
 use crate::tag::{BufferTag, RelFork};
-use rustix::thread::futex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use trunkline_aio::WaitRef;
 use trunkline_pgformat::{ForkNumber, Oid, RelFileLocator};
 
@@ -115,7 +115,7 @@ pub(crate) enum IoClaim {
 #[repr(align(64))]
 pub(crate) struct Descriptor {
     state: AtomicU64,
-    wake: AtomicU32,
+    wake: WakeSequence,
     spc_oid: AtomicU32,
     db_oid: AtomicU32,
     rel_number: AtomicU32,
@@ -126,10 +126,10 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    pub(crate) const fn new() -> Descriptor {
+    pub(crate) fn new() -> Descriptor {
         Descriptor {
             state: AtomicU64::new(0),
-            wake: AtomicU32::new(0),
+            wake: WakeSequence::default(),
             spc_oid: AtomicU32::new(0),
             db_oid: AtomicU32::new(0),
             rel_number: AtomicU32::new(0),
@@ -513,7 +513,7 @@ impl Descriptor {
         loop {
             // The sequence is read before the word: a change after the look moves it, and the wait
             // below returns at once.
-            let sequence = self.wake.load(Ordering::Acquire);
+            let sequence = self.wake.now();
             let state = self.state();
             if !blocked(state) {
                 return;
@@ -521,17 +521,14 @@ impl Descriptor {
             if state & WAITERS == 0 && self.cas(state, state | WAITERS).is_err() {
                 continue;
             }
-            // An error is a spurious return (EINTR, EAGAIN); the loop looks again.
-            let _ = futex::wait(&self.wake, futex::Flags::PRIVATE, sequence, None);
+            self.wake.wait(sequence);
         }
     }
 
     #[cold]
     fn wake_all(&self) {
         self.state.fetch_and(!WAITERS, Ordering::AcqRel);
-        self.wake.fetch_add(1, Ordering::AcqRel);
-        // Waking cannot fail on an address of our own; a waiter that is missed has seen the sequence.
-        let _ = futex::wake(&self.wake, futex::Flags::PRIVATE, i32::MAX as u32);
+        self.wake.wake_all();
     }
 
     fn update_and_wake(&self, change: impl Fn(u64) -> u64) {
@@ -543,8 +540,7 @@ impl Descriptor {
             }
         }
         if state & WAITERS != 0 {
-            self.wake.fetch_add(1, Ordering::AcqRel);
-            let _ = futex::wake(&self.wake, futex::Flags::PRIVATE, i32::MAX as u32);
+            self.wake.wake_all();
         }
     }
 

@@ -164,6 +164,8 @@ impl BufferError {
         bytes: u32,
     ) -> BufferError {
         let wanted = blocks * BLCKSZ as u32;
+        // Part of a block is none, as in PostgreSQL.
+        let bytes = bytes - bytes % BLCKSZ as u32;
         BufferError::ShortRead {
             path,
             first,

@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `tag`, `mapping` | what a buffer holds, and which buffer holds it |
 //! | `descriptor` | one word of state: pins, flags, content lock; the I/O in progress |
+//! | `sync` | what its waiters park on; loom's in its place |
 //! | `memory`, `frames` | the pages, and the rules for touching them |
 //! | `registration` | pinning a large pool's memory for I/O |
 //! | `pinned` | pins and content locks as values |
@@ -57,6 +58,8 @@ mod descriptor;
 mod error;
 mod extension;
 mod frames;
+#[cfg(all(test, trunkline_loom))]
+mod loom_tests;
 mod mapping;
 mod memory;
 mod pinned;
@@ -68,6 +71,7 @@ mod registration;
 mod replacement;
 mod stats;
 mod strategy;
+mod sync;
 mod tag;
 mod whole_pool;
 mod write_io;

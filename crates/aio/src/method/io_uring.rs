@@ -23,25 +23,10 @@
 //! allow it, I/Os name the memory by address, as all other memory.
 //!
 //! # Waiting
-//! Of the threads that wait for I/Os of a ring, one at a time has the *turn*:
-//! it alone pops completions, and blocks in the kernel when there are none.
-//! The others park. The rules that keep a wake-up from getting lost:
-//!
-//! 1. A popped completion is moved to `CompletedIo` while the turn is still
-//!    held. So whoever has the turn and sees its I/O `Submitted` knows that
-//!    the completion is yet to appear in this ring, and may block in the
-//!    kernel for it.
-//! 2. The turn is given up before the shared callbacks run, so that checksums
-//!    of one batch do not hold up the next: others reap meanwhile.
-//! 3. Every parked thread is woken when its own I/O is complete.
-//! 4. Whenever a thread gives up the turn, parks, or leaves, and nobody has
-//!    the turn, it wakes one parked thread whose I/O is `Submitted`. A thread
-//!    so woken takes the turn or passes it on by the same rule. What is not
-//!    `Submitted` is in the hands of a thread that is awake and will itself
-//!    come to this rule.
-//!
-//! The turn's mutex is a leaf lock, held for a few instructions. The lock of the
-//! list of registered memory comes before a ring's submission lock.
+//! Threads that wait for I/Os of a ring take turns at its completion queue:
+//! [`super::turn`].
+//! The lock of the list of registered memory comes before a ring's submission
+//! lock.
 #![expect(unsafe_code, reason = "the io_uring crate is wrapped here, once")]
 
 mod registered;
@@ -50,24 +35,21 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use io_uring::types::{CloneBuffersFlags, Fd, FsyncFlags};
 use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue};
 
 use crate::memory::IoMemory;
 use crate::method::Method;
+use crate::method::turn::{CompletionQueue, Turns};
 use crate::operation::Op;
 use crate::request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch};
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, lock};
 use crate::wait::WaitRef;
 
 use registered::{ENTRIES, Regions, chunks, limit_allows, populate};
-
-/// Completions that a thread pops before it gives up the turn: few, so that
-/// their checksums are shared between the threads that wait.
-const REAP_BATCH: usize = 8;
 
 /// Entries of a submission queue.
 const SUBMISSION_ENTRIES: u32 = 256;
@@ -256,23 +238,9 @@ struct Ring {
     vectored_fixed: bool,
     /// The ring has a table to register memory in.
     has_table: Mutex<bool>,
-    turn: Mutex<Turn>,
+    turns: Turns,
     completer: Mutex<Completer>,
     completer_work: Condvar,
-}
-
-/// Who reaps, and who waits for the chance to.
-#[derive(Default)]
-struct Turn {
-    taken: bool,
-    parked: Vec<Parked>,
-}
-
-struct Parked {
-    thread: Thread,
-    wait_ref: WaitRef,
-    /// Woken to take the turn.
-    called: bool,
 }
 
 /// The thread that waits on behalf of tasks, and for I/Os that were left
@@ -324,7 +292,7 @@ impl Ring {
             vectored_fixed: probe.is_supported(opcode::ReadvFixed::CODE)
                 && probe.is_supported(opcode::WritevFixed::CODE),
             has_table: Mutex::new(false),
-            turn: Mutex::default(),
+            turns: Turns::default(),
             completer: Mutex::default(),
             completer_work: Condvar::new(),
         };
@@ -469,112 +437,7 @@ impl Ring {
 
     /// Returns when the I/O is complete, or `ready` says true.
     fn wait(&self, io: &InFlight<'_>, ready: &dyn Fn() -> bool) {
-        while !io.is_complete() && !ready() {
-            if self.take_turn(io) {
-                self.use_turn(io);
-            } else {
-                io.park_until(|| self.is_called() || ready());
-                self.unregister();
-            }
-        }
-        self.pass_turn(&mut lock(&self.turn), io.completions());
-    }
-
-    /// Takes the turn if that helps `io`; else registers this thread as parked.
-    fn take_turn(&self, io: &InFlight<'_>) -> bool {
-        let mut turn = lock(&self.turn);
-        if !turn.taken && io.is_submitted() {
-            turn.taken = true;
-            return true;
-        }
-        let thread = thread::current();
-        turn.parked.push(Parked {
-            thread,
-            wait_ref: io.wait_ref(),
-            called: false,
-        });
-        self.pass_turn(&mut turn, io.completions());
-        false
-    }
-
-    fn is_called(&self) -> bool {
-        let id = thread::current().id();
-        lock(&self.turn)
-            .parked
-            .iter()
-            .any(|parked| parked.called && parked.thread.id() == id)
-    }
-
-    fn unregister(&self) {
-        let id = thread::current().id();
-        lock(&self.turn)
-            .parked
-            .retain(|parked| parked.thread.id() != id);
-    }
-
-    /// Rule 4: if nobody has the turn, calls a parked thread that can use it.
-    fn pass_turn(&self, turn: &mut Turn, completions: &Completions) {
-        if turn.taken || turn.parked.iter().any(|parked| parked.called) {
-            return;
-        }
-        let usable = |parked: &&mut Parked| completions.in_flight(parked.wait_ref).is_submitted();
-        if let Some(parked) = turn.parked.iter_mut().find(usable) {
-            parked.called = true;
-            parked.thread.unpark();
-        }
-    }
-
-    /// Reaps completions, gives up the turn, and finishes what was reaped.
-    fn use_turn(&self, io: &InFlight<'_>) {
-        let completions = io.completions();
-        let mut reaped: [Option<ReapedIo>; REAP_BATCH] = [const { None }; REAP_BATCH];
-        // `io` was `Submitted` when this thread took the turn, and only the
-        // turn pops: its completion is here or will come (rule 1).
-        while self.pop(completions, &mut reaped) == 0 {
-            self.block_for_completion();
-        }
-        {
-            let mut turn = lock(&self.turn);
-            turn.taken = false;
-            self.pass_turn(&mut turn, completions);
-        }
-        for reaped in reaped.into_iter().flatten() {
-            if let Some(remainder) = reaped.finish(completions) {
-                self.submit(std::iter::once(remainder));
-            }
-        }
-    }
-
-    /// Pops completions; the turn is held.
-    fn pop(&self, completions: &Completions, reaped: &mut [Option<ReapedIo>]) -> usize {
-        // SAFETY: only the thread that has the turn looks at the queue.
-        let mut queue = unsafe { self.uring.completion_shared() };
-        let mut count = 0;
-        for place in reaped {
-            let Some(entry) = queue.next() else { break };
-            // SAFETY: the kernel returns each token once, and only tokens
-            // that `submit` made.
-            let request = unsafe { completions.from_token(entry.user_data()) };
-            *place = Some(completions.reap(request, entry.result()));
-            count += 1;
-        }
-        count
-    }
-
-    /// Blocks in the kernel until the completion queue has an entry; the turn
-    /// is held.
-    fn block_for_completion(&self) {
-        // SAFETY: no signal mask is passed.
-        let entered = unsafe {
-            self.uring
-                .submitter()
-                .enter::<libc::sigset_t>(0, 1, EnterFlags::GETEVENTS.bits(), None)
-        };
-        match entered {
-            Ok(_) => {}
-            Err(error) if is_transient(&error) => {}
-            Err(error) => panic!("io_uring refused to wait: {error}"),
-        }
+        self.turns.wait(io, self, ready);
     }
 
     /// Has the completer wait for an I/O.
@@ -630,6 +493,41 @@ impl Ring {
         {
             tracing::error!("an I/O completer ended by a panic");
         }
+    }
+}
+
+impl CompletionQueue for Ring {
+    fn pop(&self, completions: &Completions, reaped: &mut [Option<ReapedIo>]) -> usize {
+        // SAFETY: only the thread that has the turn looks at the queue.
+        let mut queue = unsafe { self.uring.completion_shared() };
+        let mut count = 0;
+        for place in reaped {
+            let Some(entry) = queue.next() else { break };
+            // SAFETY: the kernel returns each token once, and only tokens
+            // that `submit` made.
+            let request = unsafe { completions.from_token(entry.user_data()) };
+            *place = Some(completions.reap(request, entry.result()));
+            count += 1;
+        }
+        count
+    }
+
+    fn block_for_completion(&self) {
+        // SAFETY: no signal mask is passed.
+        let entered = unsafe {
+            self.uring
+                .submitter()
+                .enter::<libc::sigset_t>(0, 1, EnterFlags::GETEVENTS.bits(), None)
+        };
+        match entered {
+            Ok(_) => {}
+            Err(error) if is_transient(&error) => {}
+            Err(error) => panic!("io_uring refused to wait: {error}"),
+        }
+    }
+
+    fn submit_again(&self, remainder: IoRequest) {
+        self.submit(std::iter::once(remainder));
     }
 }
 

@@ -15,14 +15,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::method::Method;
 use crate::method::sync::execute_to_end;
 use crate::request::{Completions, InFlight, IoRequest, RequestBatch, SUBMIT_BATCH_LIMIT};
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::system_call::Executor;
 
 /// Sizes of the pool.

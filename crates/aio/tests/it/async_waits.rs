@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use trunkline_aio::{AioConfig, AlignedBuf};
+use trunkline_aio::{Aio, AioConfig, AlignedBuf, IoContext, OpenOptions, OsStorage, Storage};
 
 use crate::support::{GateMethod, for_each_method, pipe, small, start_with};
 
@@ -140,5 +140,113 @@ fn tasks_on_several_threads_wait_for_the_same_io() {
                 runtime.block_on(task).unwrap();
             }
         }
+    });
+}
+
+const ISSUERS: i32 = 8;
+const IOS_PER_ISSUER: usize = 500;
+
+fn thousands() -> AioConfig {
+    AioConfig {
+        max_issuers: ISSUERS as u32,
+        io_max_concurrency: IOS_PER_ISSUER as u32,
+        // Each read on its own.
+        io_combine_limit_bytes: 0,
+        ..AioConfig::default()
+    }
+}
+
+fn issuers(aio: &Arc<Aio>) -> Vec<IoContext> {
+    (0..ISSUERS)
+        .map(|owner| aio.issuer(owner).unwrap())
+        .collect()
+}
+
+/// Threads of this process, without those that the kernel makes for io_uring.
+fn threads() -> usize {
+    let is_own = |task: &std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("comm"))
+            .is_ok_and(|name| !name.starts_with("iou-"))
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.map(Result::unwrap).filter(is_own).count()
+}
+
+/// In a process of its own, where it can count the threads.
+#[test]
+fn one_thread_awaits_thousands_of_reads() {
+    const CHILD: &str = "TRUNKLINE_AIO_TEST_THOUSANDS";
+    if std::env::var_os(CHILD).is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "async_waits::one_thread_awaits_thousands_of_reads",
+            ])
+            .env(CHILD, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    std::fs::write(&path, vec![7; IOS_PER_ISSUER * 512]).unwrap();
+    let file = OsStorage::new().open(&path, OpenOptions::READ).unwrap();
+    for_each_method(&thousands(), |aio| {
+        let mut contexts = issuers(aio);
+        let mut reads = Vec::new();
+        for context in &mut contexts {
+            for block in (0..IOS_PER_ISSUER as u64).rev() {
+                let buffer = AlignedBuf::zeroed(512);
+                reads.push(context.read_raw(&file, buffer, block * 512, 512).unwrap());
+            }
+            context.submit();
+        }
+        let references: Vec<_> = reads.iter().map(|read| read.wait_ref()).collect();
+        block_on(async {
+            let tasks: Vec<_> = references
+                .into_iter()
+                .map(|reference| tokio::spawn(aio.wait_async(reference)))
+                .collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+        // The harness, the method's own, and one to await with.
+        assert!(threads() < 20, "{} threads", threads());
+        for (number, read) in reads.into_iter().enumerate() {
+            let context = &mut contexts[number / IOS_PER_ISSUER];
+            let (buffer, moved) = read.wait(context);
+            assert_eq!((moved.unwrap(), buffer[511]), (512, 7));
+        }
+    });
+}
+
+/// All of them registered before the first completes.
+#[test]
+fn thousands_of_tasks_are_woken_however_late_their_io_completes() {
+    let gate = Arc::new(GateMethod::default());
+    let aio = start_with(&thousands(), gate.clone());
+    let mut contexts = issuers(&aio);
+    let mut references = Vec::new();
+    for context in &mut contexts {
+        for _ in 0..IOS_PER_ISSUER {
+            references.push(context.acquire().unwrap().start_nop());
+        }
+        context.submit();
+    }
+    block_on(async {
+        let tasks: Vec<_> = references
+            .into_iter()
+            .map(|reference| tokio::spawn(aio.wait_async(reference)))
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(tasks.iter().all(|task| !task.is_finished()));
+        assert_eq!(gate.held(), ISSUERS as usize * IOS_PER_ISSUER);
+        let opener = std::thread::spawn(move || gate.open());
+        for task in tasks {
+            task.await.unwrap();
+        }
+        opener.join().unwrap();
     });
 }

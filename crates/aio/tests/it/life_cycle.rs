@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::thread;
 
-use trunkline_aio::{AioConfig, AioError, IoResult, IoReturn, SUBMIT_BATCH_LIMIT, State, WaitRef};
+use trunkline_aio::{
+    AioConfig, AioError, IoContext, IoResult, IoReturn, SUBMIT_BATCH_LIMIT, State, WaitRef,
+};
 
 use crate::support::{
     GateMethod, for_each_method, pipe, shared_buf, small, start_read, start_with, within_limit,
@@ -204,6 +206,26 @@ fn waiting_for_anything_submits_what_is_pending() {
     });
 }
 
+/// Also when what it waits for is another's, and long submitted.
+#[test]
+fn waiting_for_another_s_io_submits_what_is_pending() {
+    let gate = Arc::new(GateMethod::default());
+    let aio = start_with(&small(), gate.clone());
+    within_limit(move || {
+        let (mut context, mut other) = (aio.issuer(1).unwrap(), aio.issuer(2).unwrap());
+        let theirs = other.acquire().unwrap().start_nop();
+        other.submit();
+        let own = context.acquire().unwrap().start_nop();
+        let opener = thread::spawn(move || {
+            gate.wait_until_held(2);
+            gate.open();
+        });
+        context.wait(theirs);
+        context.wait(own);
+        opener.join().unwrap();
+    });
+}
+
 #[test]
 fn a_waiter_submits_what_another_issuer_has_pending() {
     for_each_method(&small(), |aio| {
@@ -329,6 +351,16 @@ fn an_issuer_may_end_with_io_in_flight_under_every_method() {
         },
     );
 }
+
+/// Does not compile if an issuer were `Sync` (A0): the call would be ambiguous.
+const _: fn() = || {
+    trait NotSync<A> {
+        fn check() {}
+    }
+    impl<T: ?Sized> NotSync<()> for T {}
+    impl<T: ?Sized + Sync> NotSync<u8> for T {}
+    <IoContext as NotSync<_>>::check();
+};
 
 #[test]
 fn an_issuer_moves_between_threads() {

@@ -22,5 +22,6 @@ mod registered_memory;
 mod short_transfers;
 mod statistics;
 mod stress;
+mod test_aio;
 mod turns;
 mod worker_pool;

@@ -4,9 +4,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use trunkline_aio::{
-    Aio, AioConfig, AioError, AlignedBuf, DirEntry, FileKind, IoContext, IoSnapshot, OpenOptions,
-    OsStorage, RawReader, RawWriter, State, Storage, read_file, write_file_durably,
+    Aio, AioConfig, AioError, AlignedBuf, DirEntry, File, FileKind, IoContext, IoHandle, IoReturn,
+    IoSnapshot, OpenOptions, OsStorage, RawReader, RawWriter, State, Storage, WaitRef, read_file,
+    write_file_durably,
 };
 
 use crate::support::{for_each_method, pattern, pipe, small, within_limit};
@@ -282,6 +284,49 @@ fn errors_of_the_system_reach_the_caller() {
         let missing = directory.path().join("missing");
         let error = read_file(&storage, &mut context, &missing).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    });
+}
+
+/// A3: a pipe refuses each, so none is left out; a file takes them.
+#[test]
+fn every_operation_reaches_the_system() {
+    // Which of the two depends on the way to the kernel.
+    let refusals = [Errno::INVAL, Errno::SPIPE].map(|errno| Some(errno.raw_os_error()));
+    for_each_method(&small(), |aio| {
+        let mut context = aio.issuer(1).unwrap();
+        let (reader, writer) = pipe();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        let file = OsStorage::new()
+            .open(&path, OpenOptions::CREATE_NEW)
+            .unwrap();
+        let starts: [fn(IoHandle<'_>, &Arc<File>) -> WaitRef; 3] = [
+            |handle, file| handle.start_fsync(file),
+            |handle, file| handle.start_fdatasync(file),
+            |handle, file| handle.start_flush_range(file, 0, 4096),
+        ];
+        for start in starts {
+            for (file, taken) in [(&file, true), (&writer, false), (&reader, false)] {
+                let cell = IoReturn::new();
+                let mut handle = context.acquire().unwrap();
+                handle.report_to(&cell);
+                let reference = start(handle, file);
+                context.wait(reference);
+                let errno = cell
+                    .get()
+                    .unwrap()
+                    .failure()
+                    .and_then(|failure| failure.errno());
+                assert!(
+                    if taken {
+                        errno.is_none()
+                    } else {
+                        refusals.contains(&errno)
+                    },
+                    "{errno:?}"
+                );
+            }
+        }
     });
 }
 

@@ -10,4 +10,5 @@ mod rig;
 mod sharing;
 mod statistics;
 mod stress;
+mod test_aio;
 mod writing;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use trunkline_aio::{
     Aio, AioConfig, Completions, Executor, File, InFlight, IoContext, IoRequest, Method,
-    MethodKind, Op, OpenOptions, OsStorage, RequestBatch, State, Storage, SystemCalls,
+    MethodKind, Op, OpenOptions, OsStorage, RequestBatch, State, Storage, SyncMethod, SystemCalls,
+    WorkerConfig, WorkerMethod,
 };
 use trunkline_buffer::{
     BufferPool, HugePages, PinnedBuffer, PoolConfig, ReadStream, ReadStreamFlags, RelFork,
@@ -24,12 +25,62 @@ pub const MAIN: RelFork = RelFork {
     fork: ForkNumber::Main,
 };
 
+/// The fate of one read.
+#[derive(Clone, Copy)]
+pub enum Fate {
+    /// Moves at most so many bytes.
+    AtMost(i32),
+    /// Fails.
+    Errno(i32),
+}
+
+/// Makes the system's calls; reads meet the fates that are meant for them.
+#[derive(Default)]
+pub struct Inject {
+    reads: Mutex<VecDeque<(u32, Fate)>>,
+}
+
+impl Inject {
+    /// The next reads from block `first` on meet these fates, one each.
+    pub fn on_reads(&self, first: u32, fates: impl IntoIterator<Item = Fate>) {
+        let fates = fates.into_iter().map(|fate| (first, fate));
+        self.reads.lock().unwrap().extend(fates);
+    }
+
+    /// Fates that no read has met.
+    pub fn left(&self) -> usize {
+        self.reads.lock().unwrap().len()
+    }
+
+    fn fate_of(&self, request: &IoRequest) -> Option<Fate> {
+        let first = (request.offset() / BLCKSZ as u64) as u32;
+        let mut reads = self.reads.lock().unwrap();
+        let at = reads.iter().position(|read| read.0 == first)?;
+        reads.remove(at).map(|read| read.1)
+    }
+}
+
+impl Executor for Inject {
+    fn execute(&self, request: &IoRequest) -> i32 {
+        let fate = match request.op() {
+            Op::Readv => self.fate_of(request),
+            _ => None,
+        };
+        match fate {
+            None => SystemCalls.execute(request),
+            Some(Fate::AtMost(bytes)) => SystemCalls.execute(request).min(bytes),
+            Some(Fate::Errno(errno)) => -errno,
+        }
+    }
+}
+
 /// Executes nothing until somebody waits for it, and then on the waiter's thread: whoever issued an
 /// I/O never completes it by accident. Notes what was submitted.
 #[derive(Default)]
 pub struct Lazy {
     held: Mutex<VecDeque<IoRequest>>,
     changed: Condvar,
+    inject: Arc<Inject>,
     pub submitted: Mutex<Vec<(Op, u32, u32)>>,
     /// Fail every read with EIO.
     pub fail_reads: AtomicBool,
@@ -78,7 +129,7 @@ impl Lazy {
         match request.op() {
             Op::Readv if self.fail_reads.load(Ordering::SeqCst) => -EIO,
             Op::Writev if self.fail_writes.load(Ordering::SeqCst) => -ENOSPC,
-            _ => SystemCalls.execute(request),
+            _ => self.inject.execute(request),
         }
     }
 }
@@ -134,6 +185,13 @@ pub const ALL: [Over; 5] = [
     Over::Kind(MethodKind::Worker),
     Over::Kind(MethodKind::IoUring),
     Over::Kind(MethodKind::PosixAio),
+    Over::Lazy,
+];
+
+/// Those of them whose reads can be made to fail.
+pub const INJECTABLE: [Over; 3] = [
+    Over::Kind(MethodKind::Sync),
+    Over::Kind(MethodKind::Worker),
     Over::Lazy,
 ];
 
@@ -206,6 +264,7 @@ pub struct Rig {
     pub smgr: Arc<Smgr>,
     pub pool: Arc<BufferPool>,
     pub lazy: Option<Arc<Lazy>>,
+    pub inject: Arc<Inject>,
     pub storage: Arc<FillableStorage>,
     dir: tempfile::TempDir,
 }
@@ -220,11 +279,28 @@ impl Rig {
             ..AioConfig::default()
         };
         let mut lazy = None;
+        let inject = Arc::new(Inject::default());
         let aio = match over {
             Over::Lazy => {
-                let method = Arc::new(Lazy::default());
+                let method = Arc::new(Lazy {
+                    inject: Arc::clone(&inject),
+                    ..Lazy::default()
+                });
                 lazy = Some(Arc::clone(&method));
                 Aio::start_with(config, method).unwrap()
+            }
+            Over::Kind(MethodKind::Sync) => {
+                Aio::start_with(config, Arc::new(SyncMethod::new(inject.clone()))).unwrap()
+            }
+            Over::Kind(MethodKind::Worker) => {
+                let workers = WorkerConfig {
+                    min_workers: 2,
+                    max_workers: 4,
+                    queue_size: 64,
+                    idle_timeout_ms: 60_000,
+                };
+                let method = WorkerMethod::new(workers, inject.clone()).unwrap();
+                Aio::start_with(config, Arc::new(method)).unwrap()
             }
             Over::Kind(kind) => {
                 let aio = Aio::start(AioConfig {
@@ -263,6 +339,7 @@ impl Rig {
             smgr,
             pool,
             lazy,
+            inject,
             storage,
             dir,
         }

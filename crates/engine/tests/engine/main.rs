@@ -11,4 +11,5 @@ mod prewarming;
 mod random;
 mod rig;
 mod stress;
+mod test_aio;
 mod transactions;
