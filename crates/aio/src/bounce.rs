@@ -13,12 +13,12 @@
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use crate::aio::Aio;
 use crate::error::AioError;
 use crate::memory::{AlignedBuf, IoMemory};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::wait::WaitRef;
 
 /// Size and alignment of a page of the pool.

@@ -31,6 +31,22 @@ fn a_file_closes_when_its_last_io_is_complete() {
     );
 }
 
+/// Not only once its issuer takes the handle back.
+#[test]
+fn what_an_io_kept_alive_is_let_go_when_its_wait_returns() {
+    for_each_method(&small(), |aio| {
+        let mut context = aio.issuer(1).unwrap();
+        let kept = Arc::new(());
+        let mut handle = context.acquire().unwrap();
+        handle.keep_alive(kept.clone());
+        let reference = handle.start_nop();
+        assert_eq!(Arc::strong_count(&kept), 2);
+        context.submit();
+        aio.wait(reference);
+        assert_eq!(Arc::strong_count(&kept), 1);
+    });
+}
+
 #[test]
 fn dropping_file_buffer_and_issuer_leaves_the_read_alone() {
     for_each_method(&small(), |aio| {
