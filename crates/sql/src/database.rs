@@ -160,10 +160,9 @@ fn start_runtime(thread_name: &str, threads: usize) -> Result<Runtime, SqlError>
 impl Drop for SqlDatabase {
     fn drop(&mut self) {
         // This may be async code, where waiting for the executor's threads is not allowed.
-        for runtime in [self.executor.take(), self.timers.take()] {
-            if let Some(runtime) = runtime {
-                runtime.shutdown_background();
-            }
+        let runtimes = [self.executor.take(), self.timers.take()];
+        for runtime in runtimes.into_iter().flatten() {
+            runtime.shutdown_background();
         }
     }
 }

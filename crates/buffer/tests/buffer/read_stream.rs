@@ -57,8 +57,6 @@ fn gaps_backward_steps_and_repetitions_split_runs() {
     assert_eq!(reads_of(&[5, 4, 3], &[]), [(3, 3)]);
     // The second time each is a join or a hit, never a read.
     assert_eq!(reads_of(&[2, 2, 2], &[]), [(2, 1)]);
-    // Two runs as well, which are neighbours.
-    assert_eq!(reads_of(&[0, 1, 0, 1, 2], &[]), [(0, 3)]);
     assert_eq!(reads_of(&[0, 1, 0, 1, 3], &[]), [(0, 2), (3, 1)]);
 }
 

@@ -50,7 +50,7 @@ fn judged_rows(judge: &Judge, cluster: &Cluster, table: &SystemTable) -> Vec<Row
         .directory
         .path()
         .join(locator.path(ForkNumber::Main));
-    let path = lend(&judge, &file);
+    let path = lend(judge, &file);
     let blocks = cluster.pool.nblocks(RelFork::main(locator)).unwrap();
     let pages = format!(
         "(SELECT b, pg_read_binary_file('{path}', b * 8192, 8192) AS page

@@ -56,6 +56,10 @@ fn aios(sources: &mut Sources<'_>, rows: &mut RowsBuilder) -> Result<(), EngineE
     Ok(())
 }
 
+/// A row is an issuer, of which a session has one for each partition of its scans, too; its totals go
+/// on when it passes from one owner to the next. `foreign_completed_total_count` is what it completed
+/// for others, `foreign_completed_count` what others completed for it and it has not taken back yet;
+/// `last_context` is the ring that carries its I/Os.
 pub(super) const PG_STAT_AIO_BACKENDS: View = View {
     name: "pg_stat_aio_backends",
     columns: &[

@@ -47,9 +47,14 @@ impl Gate {
 
     /// Executes what is held, and from now on everything at once.
     pub fn open(&self) {
+        self.state.lock().unwrap().closed_for = None;
+        self.let_through();
+    }
+
+    /// Executes what is held now.
+    pub fn let_through(&self) {
         let (held, completions) = {
             let mut state = self.state.lock().unwrap();
-            state.closed_for = None;
             (std::mem::take(&mut state.held), state.completions.clone())
         };
         for request in held {

@@ -207,6 +207,33 @@ async fn combined_ios_show_what_they_go_with() {
     assert_eq!(client.one("SELECT count(*) FROM t").await, "20000");
 }
 
+/// A session's own limit holds for the partitions of its scans as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_combines_no_more_than_its_session_says() {
+    let gate = Arc::new(Gate::default());
+    let cluster = Cluster::on(gate.foundation(), &[]);
+    let _open = OpenAtEnd(Arc::clone(&gate));
+    let mut client = cluster.client();
+    let (path, blocks) = evicted_table(&mut client).await;
+    client.query("SET io_combine_limit = '8kB'").await;
+    let before = cluster.database.aio().counters().total();
+    gate.close_for(&path);
+    let scan = tokio::spawn(async move { client.one("SELECT count(*) FROM t").await });
+    // A scan that has to wait reads more and more ahead, so that neighbours are pending together.
+    while !scan.is_finished() {
+        gate.let_through();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scan.await.unwrap(), "20000");
+    let after = cluster.database.aio().counters().total();
+    assert!(after.executed - before.executed >= blocks);
+    assert!(after.submissions - before.submissions < blocks, "{after:?}");
+    assert_eq!(
+        after.issued - before.issued,
+        after.executed - before.executed
+    );
+}
+
 /// `pg_stat_io` by backend type and context, columns by name.
 async fn stat_io(client: &mut Client) -> BTreeMap<String, BTreeMap<String, Option<String>>> {
     let answer = client.query("SELECT * FROM pg_stat_io").await;
