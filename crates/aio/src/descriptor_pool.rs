@@ -7,10 +7,9 @@
 //! once to all of them together, as it is with a single descriptor.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Duplicates of all files together.
 static DUPLICATES: AtomicU32 = AtomicU32::new(0);

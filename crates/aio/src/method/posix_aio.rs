@@ -46,12 +46,12 @@ mod control;
 mod flight;
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::descriptor_pool::DescriptorLimits;
 use crate::method::Method;
 use crate::request::{Completions, InFlight, IoRequest, RequestBatch};
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::system_call::Executor;
 use crate::wait::WaitRef;
 
