@@ -1,6 +1,7 @@
 //! A disk without space: errors, nothing lost, and work again once there is space.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -63,6 +64,13 @@ impl SmallDisk {
         let free: u64 = free.lines().nth(1).unwrap().trim().parse().unwrap();
         let ballast = vec![0; (free - FREE_BYTES) as usize];
         fs::write(self.path.join("ballast"), ballast).unwrap();
+    }
+
+    /// Takes the last byte.
+    fn fill_up(&self) {
+        let mut ballast = fs::File::create(self.path.join("ballast")).unwrap();
+        let chunk = vec![0; 4096];
+        while ballast.write_all(&chunk).is_ok() {}
     }
 
     fn make_room(&self) {
@@ -134,6 +142,17 @@ fn a_full_disk_loses_nothing() {
     let trunkline = Trunkline::start(&data_dir);
     let mut ours = trunkline.client();
     let after = [["4000", "40000"].map(|text| Some(text.to_owned()))];
+    assert_eq!(ours.rows(count), after);
+
+    // Nor does a stop need any space.
+    assert_eq!(ours.copy_in("COPY early FROM STDIN", some.as_bytes()), 2000);
+    disk.fill_up();
+    drop(ours);
+    trunkline.stop();
+    disk.make_room();
+    let trunkline = Trunkline::start(&data_dir);
+    let mut ours = trunkline.client();
+    let after = [["6000", "40000"].map(|text| Some(text.to_owned()))];
     assert_eq!(ours.rows(count), after);
     drop(ours);
     trunkline.stop();

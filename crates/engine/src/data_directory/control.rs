@@ -1,9 +1,10 @@
 //! `global/pg_control`: reading it, and replacing it durably.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use trunkline_aio::{IoContext, Storage, read_file, write_file_durably};
+use trunkline_aio::{AlignedBuf, IoContext, OpenOptions, Storage, read_file, write_file_durably};
 use trunkline_pgformat::control_file::{CONTROL_FILE_PATH, ControlFile};
 
 use super::DataDirectoryError;
@@ -45,7 +46,9 @@ impl ControlFileStore {
         Ok(control)
     }
 
-    /// Replaces it: after a crash either the old or the new one is there.
+    /// Writes it over the old one, in place as PostgreSQL does (`update_controlfile`): that takes no
+    /// space, which a full disk would refuse. All that it says is in the first sector, so that after
+    /// a crash either the old or the new one is there.
     ///
     /// # Errors
     /// It cannot be written; the old one is still there.
@@ -54,15 +57,27 @@ impl ControlFileStore {
         control: &ControlFile,
         io: &mut IoContext,
     ) -> Result<(), DataDirectoryError> {
-        write_file_durably(
-            self.storage.as_ref(),
-            io,
-            &self.path,
-            control.encode().as_slice(),
-        )
-        .map_err(|source| DataDirectoryError::File {
-            path: self.path.clone(),
-            source,
-        })
+        let bytes = control.encode();
+        self.overwrite(io, bytes.as_slice())
+            .map_err(|source| DataDirectoryError::File {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn overwrite(&self, io: &mut IoContext, bytes: &[u8]) -> std::io::Result<()> {
+        let storage = self.storage.as_ref();
+        let file = match storage.open(&self.path, OpenOptions::READ_WRITE) {
+            // The first of a new cluster.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return write_file_durably(storage, io, &self.path, bytes);
+            }
+            opened => opened?,
+        };
+        let mut buffer = AlignedBuf::zeroed(bytes.len());
+        buffer.copy_from_slice(bytes);
+        let (_, written) = io.write_raw(&file, buffer, 0, bytes.len())?.wait(io);
+        written?;
+        io.fsync(&file)
     }
 }

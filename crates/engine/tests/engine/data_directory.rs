@@ -62,9 +62,9 @@ fn a_start_that_fails_leaves_the_directory_as_it_was() {
     let lock_file = path.join("postmaster.pid");
     assert!(error_of(Database::open(&path, &bad)).contains("shared_buffers"));
     assert!(!lock_file.exists());
-    // pg_control cannot be replaced: it is the last thing that a start does.
+    // pg_control cannot be written: it is the last thing that a start does.
     let faults = Arc::new(Faults::default());
-    for fault in [&faults.renames_fail, &faults.directory_syncs_fail] {
+    for fault in [&faults.control_writes_fail, &faults.control_syncs_fail] {
         switch(fault, true);
         let error = error_of(Database::open_on(faulty(&faults), &path, &options("sync")));
         assert!(error.contains("pg_control"), "{error}");

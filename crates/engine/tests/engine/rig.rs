@@ -295,7 +295,8 @@ pub fn file(session: &mut Session, name: &str) -> PathBuf {
 pub struct Faults {
     pub disk_full: AtomicBool,
     pub renames_fail: AtomicBool,
-    pub directory_syncs_fail: AtomicBool,
+    pub control_writes_fail: AtomicBool,
+    pub control_syncs_fail: AtomicBool,
     pub syncs_fail: AtomicBool,
     pub writes_fail: AtomicBool,
 }
@@ -326,18 +327,24 @@ struct FaultyDisk {
 }
 
 impl Executor for FaultyDisk {
-    /// Only the database's relation files are on the bad disk.
+    /// Only the database's relation files and pg_control are on the bad disk.
     fn execute(&self, request: &IoRequest) -> i32 {
         const EIO: i32 = 5;
-        let is_relation = request
-            .file()
-            .is_some_and(|file| file.path().to_string_lossy().contains("/base/5/"));
-        let fails = is_relation
-            && match request.op() {
-                Op::Writev => is_on(&self.faults.writes_fail),
-                Op::Fsync | Op::Fdatasync => is_on(&self.faults.syncs_fail),
-                _ => false,
-            };
+        let path = request.file().map(|file| file.path().to_string_lossy());
+        let path = path.unwrap_or_default();
+        let faults = &self.faults;
+        let (writes_fail, syncs_fail) = if path.contains("/base/5/") {
+            (&faults.writes_fail, &faults.syncs_fail)
+        } else if path.ends_with("/pg_control") {
+            (&faults.control_writes_fail, &faults.control_syncs_fail)
+        } else {
+            return SystemCalls.execute(request);
+        };
+        let fails = match request.op() {
+            Op::Writev => is_on(writes_fail),
+            Op::Fsync | Op::Fdatasync => is_on(syncs_fail),
+            _ => false,
+        };
         if fails {
             -EIO
         } else {
@@ -391,9 +398,6 @@ impl Storage for FaultyStorage {
         self.os.metadata(path)
     }
     fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
-        if is_on(&self.faults.directory_syncs_fail) {
-            return Err(std::io::Error::from_raw_os_error(5));
-        }
         self.os.sync_dir(path)
     }
 }

@@ -486,8 +486,7 @@ impl Analyzer<'_> {
 
     /// The place behind an expression's last token that the parser recorded.
     pub(crate) fn end_position(&self, expr: &SqlExpr) -> Option<usize> {
-        let end = expr.span().end;
-        crate::query::error::character_at(self.sql, (end.line, end.column))
+        self.place(expr.span().end)
     }
 
     /// The first character from a place on that is neither blank nor a closing parenthesis.

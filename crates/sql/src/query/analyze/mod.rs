@@ -28,6 +28,7 @@ mod table_function;
 pub(crate) use resolve::{ANY, accepts};
 pub(crate) use setop::{AssignmentTarget, check_width};
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -38,11 +39,11 @@ use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
-use datafusion::sql::sqlparser::tokenizer::Span;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use trunkline_pgformat::Oid;
 use trunkline_types::oids;
 
-use super::error::{QueryError, character_at, sqlstate};
+use super::error::{QueryError, sqlstate};
 use super::names::{NamesPart, parts_of_type};
 use super::pgtype::PgType;
 use super::session::{ExternalFunctions, SessionFunctions, TableResolver};
@@ -216,11 +217,26 @@ pub(crate) struct Analyzer<'a> {
     used_names: HashSet<String>,
     /// Where the statement refers to columns, for errors that show up later.
     references: Vec<(Expr, usize)>,
+    /// Where each line of the text starts, in characters from 0, and where the text ends.
+    lines: OnceCell<Vec<usize>>,
     /// The catalogs' relations that the statement reads.
     pub relations: Vec<Oid>,
     /// Every subquery that depends on the query around it is computed row by row: set once the
     /// optimiser has failed to turn one into a join.
     pub all_subplans: bool,
+}
+
+fn line_starts(sql: &str) -> Vec<usize> {
+    let mut starts = vec![0];
+    let mut characters = 0;
+    for character in sql.chars() {
+        characters += 1;
+        if character == '\n' {
+            starts.push(characters);
+        }
+    }
+    starts.push(characters);
+    starts
 }
 
 impl<'a> Analyzer<'a> {
@@ -232,6 +248,7 @@ impl<'a> Analyzer<'a> {
             ctes: Vec::new(),
             used_names: HashSet::new(),
             references: Vec::new(),
+            lines: OnceCell::new(),
             relations: Vec::new(),
             all_subplans: false,
         }
@@ -266,7 +283,18 @@ impl<'a> Analyzer<'a> {
     }
 
     pub(crate) fn position(&self, span: Span) -> Option<usize> {
-        character_at(self.sql, (span.start.line, span.start.column))
+        self.place(span.start)
+    }
+
+    /// The parser's place as a character number from 1.
+    pub(crate) fn place(&self, location: Location) -> Option<usize> {
+        // A long VALUES list asks for very many places.
+        let lines = self.lines.get_or_init(|| line_starts(self.sql));
+        let line = usize::try_from(location.line).ok()?.checked_sub(1)?;
+        let column = usize::try_from(location.column).ok()?.checked_sub(1)?;
+        let at = lines.get(line)? + column;
+        let end = lines.get(line + 1)?;
+        (at < *end).then_some(at + 1)
     }
 
     /// Where `word` stands, the last time before a place.

@@ -76,6 +76,7 @@ impl Analyzer<'_> {
         let width = values.rows.first().map_or(0, |row| row.content.len());
         let mut columns: Vec<Vec<Typed>> = vec![Vec::with_capacity(values.rows.len()); width];
         for row in &values.rows {
+            self.env.session.check_interrupts()?;
             if row.content.len() != width {
                 let first = row
                     .content
@@ -170,6 +171,7 @@ impl Analyzer<'_> {
         let targets = &targets[..width];
         let mut rows = Vec::with_capacity(values.rows.len());
         for row in &values.rows {
+            self.env.session.check_interrupts()?;
             let mut exprs = Vec::with_capacity(width);
             for (expr, target) in row.content.iter().zip(targets) {
                 exprs.push(self.assigned_value(expr, target)?.expr);
