@@ -56,7 +56,7 @@ pub use field::{CatalogField, Char, Int2Array, Name, Payload, RowValues, Text};
 pub use name::{
     IdentifierTruncation, NAMEDATALEN, clip_identifier, make_object_name, truncate_identifier,
 };
-pub use new_cluster::{RelationMaps, bootstrap};
+pub use new_cluster::bootstrap;
 pub use new_table::{CreateContext, FrozenHorizon, NewTable};
 pub use relation::{NotNullConstraint, RelationDesc, RelationKind, RelationPersistence};
 pub use rows::{

@@ -9,20 +9,10 @@ use trunkline_pgformat::{ForkNumber, Oid, Xid};
 use trunkline_txn::TransactionManager;
 use trunkline_types::TupleFormer;
 
-use crate::bootstrap::{bootstrap_rows, relation_map};
+use crate::bootstrap::bootstrap_rows;
 use crate::error::CatalogError;
 use crate::system_table::system_tables;
 use crate::writer::form_row;
-
-/// What the two `pg_filenode.map` files of a new cluster hold: pairs of a mapped table's OID and
-/// its file number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelationMaps {
-    /// `global/pg_filenode.map`.
-    pub shared: Vec<(Oid, u32)>,
-    /// The database's.
-    pub database: Vec<(Oid, u32)>,
-}
 
 /// Makes the files of all system tables, those of `database` and the shared ones, and fills them
 /// with the rows of [`bootstrap_rows`], frozen. The directories are there already. What was written
@@ -35,7 +25,7 @@ pub fn bootstrap(
     transactions: &Arc<TransactionManager>,
     database: Oid,
     io: &mut IoContext,
-) -> Result<RelationMaps, CatalogError> {
+) -> Result<(), CatalogError> {
     let mut former = TupleFormer::new();
     for table in system_tables() {
         let locator = table.initial_locator(database);
@@ -48,8 +38,5 @@ pub fn bootstrap(
             heap.insert_frozen(&mut tuple, io)?;
         }
     }
-    Ok(RelationMaps {
-        shared: relation_map(true),
-        database: relation_map(false),
-    })
+    Ok(())
 }

@@ -20,7 +20,8 @@ use trunkline_txn::{
 };
 
 use crate::data_directory::{
-    ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, inspect,
+    ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, check_relation_maps,
+    inspect,
 };
 use crate::engine_threads::EngineThreads;
 use crate::error::{EngineError, StatementError};
@@ -196,6 +197,7 @@ impl Database {
             }
             .into());
         }
+        check_relation_maps(storage.as_ref(), &data_dir, &mut io)?;
         let direct = settings
             .text("io_direct")
             .split(',')

@@ -4,19 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use trunkline_aio::write_file_durably;
 use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind, Storage, SystemClock};
 use trunkline_buffer::{BufferPool, PoolConfig};
 use trunkline_catalog::oids::FIRST_NORMAL_OBJECT;
 use trunkline_pgformat::control_file::{ControlFile, NewCluster, system_identifier};
-use trunkline_pgformat::relmap::RelMap;
 use trunkline_pgformat::slru::XACT_DIRECTORY;
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{FullXid, LockManager, SlruConfig, TransactionManager, TxnConfig, XidLimits};
 
 use crate::data_directory::{
     ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, complete_layout,
-    create_layout, create_root, inspect, remove_layout,
+    create_layout, create_root, inspect, remove_layout, write_relation_maps,
 };
 use crate::database::{Foundation, unix_seconds};
 use crate::error::EngineError;
@@ -129,24 +127,8 @@ fn write_system_tables(
         Arc::clone(storage),
         locks,
     )?;
-    let maps = trunkline_catalog::bootstrap(&pool, &transactions, DATABASE_OID, io)?;
-    for (files, directory) in [(maps.shared, "global"), (maps.database, "base/5")] {
-        let file = path.join(directory).join("pg_filenode.map");
-        let mut map = RelMap::default();
-        for (catalog, file_number) in files {
-            map.set(catalog, file_number)
-                .map_err(|error| DataDirectoryError::Control {
-                    path: file.clone(),
-                    why: error.to_string(),
-                })?;
-        }
-        write_file_durably(storage.as_ref(), io, &file, &map.encode()).map_err(|source| {
-            DataDirectoryError::File {
-                path: file.clone(),
-                source,
-            }
-        })?;
-    }
+    trunkline_catalog::bootstrap(&pool, &transactions, DATABASE_OID, io)?;
+    write_relation_maps(storage.as_ref(), path, io)?;
     pool.write_all(io)?;
     smgr.sync_all(io)?;
     transactions.flush()?;

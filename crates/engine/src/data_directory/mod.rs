@@ -3,10 +3,12 @@
 //! - `layout`: the directories and files that `init` makes, as PostgreSQL's `initdb`
 //! - `lock_file`: who has it, in `postmaster.pid`
 //! - `control`: reading and durably replacing `global/pg_control`
+//! - `relation_maps`: the two `pg_filenode.map`
 
 mod control;
 mod layout;
 mod lock_file;
+mod relation_maps;
 
 use std::path::PathBuf;
 
@@ -17,6 +19,7 @@ pub use layout::{
     DATABASE_OID, complete_layout, create_layout, create_root, inspect, remove_layout,
 };
 pub use lock_file::LockFile;
+pub use relation_maps::{check_relation_maps, write_relation_maps};
 
 /// What is at a path that should be a data directory.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -71,6 +74,14 @@ pub enum DataDirectoryError {
     /// `pg_control` is damaged.
     #[error("control file \"{}\" is damaged: {why}", path.display())]
     Control {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A `pg_filenode.map` is damaged.
+    #[error("\"{}\" is damaged: {why}", path.display())]
+    RelationMap {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

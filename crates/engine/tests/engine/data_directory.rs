@@ -32,6 +32,13 @@ fn directories_that_cannot_be_opened_are_refused() {
     std::fs::write(&control, damaged).unwrap();
     assert!(refused(&path).contains("incorrect checksum in control file"));
     std::fs::write(&control, stopped).unwrap();
+    let map = path.join("base/5/pg_filenode.map");
+    let good = std::fs::read(&map).unwrap();
+    let mut damaged = good.clone();
+    damaged[9] ^= 1;
+    std::fs::write(&map, damaged).unwrap();
+    assert!(refused(&path).contains("relation mapping file contains incorrect checksum"));
+    std::fs::write(&map, good).unwrap();
     std::fs::write(path.join("PG_VERSION"), "17\n").unwrap();
     assert!(refused(&path).contains("version 17"));
     let other = dir.path().join("other");

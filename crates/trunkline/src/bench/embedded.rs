@@ -1,6 +1,6 @@
 //! This engine, embedded, with a data directory of its own for the time of the benchmark.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use trunkline_engine::{Database, OpenOptions};
@@ -17,9 +17,20 @@ use crate::setting_arguments::parse_settings;
 pub struct Embedded {
     database: Arc<Database>,
     session: SqlSession,
-    directory: PathBuf,
+    directory: WorkDirectory,
     /// The file that is loaded.
     pub source: Source,
+}
+
+/// Removed when the benchmark ends, in whatever way.
+struct WorkDirectory(PathBuf);
+
+impl Drop for WorkDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(directory = %self.0.display(), %error, "could not remove a directory");
+        }
+    }
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ProgramError {
@@ -37,13 +48,14 @@ impl Embedded {
         std::fs::create_dir(directory)
             .map_err(|error| ProgramError::new(format!("{}: {error}", directory.display())))?;
         let directory = std::path::absolute(directory).map_err(|error| failed(&error))?;
-        let source = Source::write(&directory.join("source.bin"), common.rows)
+        let directory = WorkDirectory(directory);
+        let source = Source::write(&directory.0.join("source.bin"), common.rows)
             .map_err(|error| failed(&error))?;
         let options = OpenOptions {
             overrides,
             initialise: true,
         };
-        let database = Database::open(&directory.join("data"), &options)?;
+        let database = Database::open(&directory.0.join("data"), &options)?;
         let sql_database =
             SqlDatabase::new(Arc::clone(&database)).map_err(|error| failed(&error))?;
         let session = SqlSession::new(&sql_database, &StartupParameters::default())
@@ -222,11 +234,7 @@ impl Embedded {
             .await
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
-        remove(&directory)
+        drop(directory);
+        Ok(())
     }
-}
-
-fn remove(directory: &Path) -> Result<(), ProgramError> {
-    std::fs::remove_dir_all(directory)
-        .map_err(|error| ProgramError::new(format!("{}: {error}", directory.display())))
 }

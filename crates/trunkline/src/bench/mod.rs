@@ -63,7 +63,7 @@ pub struct Common {
     #[arg(short = 'D', long, default_value = "trunkline-bench")]
     directory: PathBuf,
     /// Rows of about 100 bytes to load
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
     /// Repetitions, of which the median counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]

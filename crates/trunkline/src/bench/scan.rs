@@ -75,8 +75,12 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
             }
         }
         let rate = hot.rate(rows / 1e6);
-        let per_cpu = 1.0 / hot.cpu_seconds_per(rows / 1e6);
-        println!("{name:<44} {rate} Mrows/s  {per_cpu:.0} Mrows per CPU s");
+        // Processor time comes in hundredths of a second, of which a small table takes none.
+        let per_cpu = match hot.cpu_seconds_per(rows / 1e6) {
+            seconds if seconds > 0.0 => format!("{:.0}", 1.0 / seconds),
+            _ => "?".to_owned(),
+        };
+        println!("{name:<44} {rate} Mrows/s  {per_cpu} Mrows per CPU s");
         if let Some(peer) = &peer {
             let peer_rate = peers.rate(rows / 1e6);
             println!(
