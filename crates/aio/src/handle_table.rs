@@ -186,8 +186,11 @@ impl HandleTable {
         if pending.is_empty() {
             return;
         }
-        let mut batch = RequestBatch::default();
-        let mut refs: ArrayVec<WaitRef, SUBMIT_BATCH_LIMIT> = ArrayVec::new();
+        // In place: as a function's value it would be copied, room and all.
+        let mut batch = RequestBatch {
+            requests: ArrayVec::new_const(),
+        };
+        let mut refs: ArrayVec<WaitRef, SUBMIT_BATCH_LIMIT> = ArrayVec::new_const();
         refs.extend(pending.drain(..).map(|slot| WaitRef {
             slot,
             generation: self.slot(slot).word.load().0,
@@ -222,7 +225,7 @@ impl HandleTable {
             "method {} left requests behind",
             method.name()
         );
-        for wait_ref in refs {
+        for &wait_ref in &refs {
             if self.slot(wait_ref.slot).waiters.has_tasks() && !self.is_complete(wait_ref) {
                 method.drive(&completions.in_flight(wait_ref));
             }

@@ -207,10 +207,9 @@ impl Drop for IoRequest {
 /// The requests of one submission, in the order in which they were defined
 /// (a group of neighbours at the place of the first in the file). An iterator;
 /// a method takes all of them.
-#[derive(Default)]
 pub struct RequestBatch {
     /// The next one last.
-    requests: ArrayVec<IoRequest, SUBMIT_BATCH_LIMIT>,
+    pub(crate) requests: ArrayVec<IoRequest, SUBMIT_BATCH_LIMIT>,
 }
 
 impl RequestBatch {
