@@ -163,13 +163,12 @@ fn issuers(aio: &Arc<Aio>) -> Vec<IoContext> {
 }
 
 /// Threads of this process, without those that the kernel makes for io_uring.
-fn threads() -> usize {
-    let is_own = |task: &std::fs::DirEntry| {
-        std::fs::read_to_string(task.path().join("comm"))
-            .is_ok_and(|name| !name.starts_with("iou-"))
-    };
+fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    tasks.map(Result::unwrap).filter(is_own).count()
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+        .filter(|name| !name.starts_with("iou-"))
+        .collect()
 }
 
 /// In a process of its own, where it can count the threads.
@@ -212,8 +211,9 @@ fn one_thread_awaits_thousands_of_reads() {
                 task.await.unwrap();
             }
         });
-        // The harness, the method's own, and one to await with.
-        assert!(threads() < 20, "{} threads", threads());
+        // The harness, the method's own (up to 32 of glibc's POSIX AIO), and one to await with.
+        let threads = threads();
+        assert!(threads.len() < 48, "{threads:?}");
         for (number, read) in reads.into_iter().enumerate() {
             let context = &mut contexts[number / IOS_PER_ISSUER];
             let (buffer, moved) = read.wait(context);
