@@ -15,6 +15,10 @@ use thiserror::Error;
 /// How long a thread without work stays.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Statements are analysed and planned by recursion. This is address space, and memory only where
+/// it is touched.
+pub const STACK_BYTES: usize = 256 << 20;
+
 type Task = Box<dyn FnOnce() + Send>;
 
 /// Why a task was refused.
@@ -100,6 +104,7 @@ impl EngineThreads {
         let task: Task = Box::new(task);
         thread::Builder::new()
             .name("trunkline-engine".to_owned())
+            .stack_size(STACK_BYTES)
             .spawn(move || run(&shared, task))?;
         state.threads += 1;
         Ok(())

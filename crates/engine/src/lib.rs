@@ -47,7 +47,7 @@ mod table_scan;
 
 pub use database::{Database, Foundation, OpenOptions, partitions};
 pub use ddl::CreateTableOutcome;
-pub use engine_threads::{EngineThreads, ThreadError};
+pub use engine_threads::{EngineThreads, STACK_BYTES, ThreadError};
 pub use error::{EngineError, StatementError};
 pub use init::initialise;
 pub use load::{Load, LoadColumns, LoadProgress};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
-use trunkline_engine::{Database, partitions, usable_memory_bytes};
+use trunkline_engine::{Database, STACK_BYTES, partitions, usable_memory_bytes};
 use trunkline_pgformat::BLCKSZ;
 
 use crate::error::SqlError;
@@ -147,6 +147,7 @@ fn start_runtime(thread_name: &str, threads: usize) -> Result<Runtime, SqlError>
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(thread_name)
+        .thread_stack_size(STACK_BYTES)
         .enable_time()
         .build()
         .map_err(|error| {

@@ -4,8 +4,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::program_error::ProgramError;
 
-/// DataFusion plans recursively; this is address space, and memory only where it is touched.
-const WORKER_STACK_BYTES: usize = 8 << 20;
+/// Query strings of several statements are parsed here, and syntax trees dropped, both by
+/// recursion; this is address space, and memory only where it is touched.
+const WORKER_STACK_BYTES: usize = 64 << 20;
 
 /// A runtime for connections and queries: a worker for each processor that the process may use.
 /// Storage work runs on the engine's own threads, so that nothing here blocks.

@@ -148,6 +148,18 @@ impl QueryError {
             && [SUBQUERY_FORM, CORRELATED_FORM].contains(&self.message.as_str())
     }
 
+    /// `54001`: the statement is nested or chained too deeply.
+    pub(crate) fn too_deep() -> Self {
+        Self::new(
+            sqlstate::STATEMENT_TOO_COMPLEX,
+            "stack depth limit exceeded",
+        )
+        .with_hint(
+            "Increase the configuration parameter \"max_stack_depth\" (currently 2048kB), \
+             after ensuring the platform's stack depth limit is adequate.",
+        )
+    }
+
     /// `42601`: `syntax error at or near "token"`, or at the end of the input.
     pub fn syntax(token: Option<&str>, position: Option<usize>) -> Self {
         let message = match token {
@@ -282,10 +294,7 @@ fn datafusion_error(error: &DataFusionError) -> QueryError {
 /// place that the parser names.
 pub(crate) fn parser_error(sql: &str, error: &ParserError) -> QueryError {
     match error {
-        ParserError::RecursionLimitExceeded => QueryError::new(
-            sqlstate::STATEMENT_TOO_COMPLEX,
-            "stack depth limit exceeded",
-        ),
+        ParserError::RecursionLimitExceeded => QueryError::too_deep(),
         ParserError::TokenizerError(message) => tokenizer_error(sql, message),
         ParserError::ParserError(message) => {
             let position = line_and_column(message).and_then(|at| character_at(sql, at));

@@ -1,25 +1,23 @@
 //! SQL text to syntax trees, with PostgreSQL's syntax errors.
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr, Statement};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
+use super::dialect::PgDialect;
 use super::error::{QueryError, parser_error};
+use super::lexical::tokenize;
 
-/// How deeply expressions may nest.
-const RECURSION_LIMIT: usize = 128;
+/// How deeply queries and expressions may nest: what the stacks of the threads that parse bear.
+const RECURSION_LIMIT: usize = 800;
 
-fn parser(sql: &str) -> Result<Parser<'static>, QueryError> {
-    const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
-    let mut tokens = Tokenizer::new(&DIALECT, sql)
-        .tokenize_with_location()
-        .map_err(|error| parser_error(sql, &error.into()))?;
-    mark_empty_lists(&mut tokens);
-    Ok(Parser::new(&DIALECT)
+/// A parser of what [`tokenize`] made.
+pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    const DIALECT: PgDialect = PgDialect;
+    Parser::new(&DIALECT)
         .with_recursion_limit(RECURSION_LIMIT)
-        .with_tokens_with_locations(tokens))
+        .with_tokens_with_locations(tokens)
 }
 
 /// What stands in a select list that is empty: a column name that no statement can write.
@@ -84,7 +82,7 @@ fn expect_end(parser: &mut Parser<'_>, sql: &str) -> Result<(), QueryError> {
 /// # Errors
 /// 42601 with the token and place where the text stops being SQL.
 pub fn parse_statement(sql: &str) -> Result<Option<Statement>, QueryError> {
-    let mut parser = parser(sql)?;
+    let mut parser = parser(tokenize(sql)?);
     while parser.consume_token(&Token::SemiColon) {}
     if parser.peek_token().token == Token::EOF {
         return Ok(None);
@@ -128,7 +126,7 @@ fn modifies(query: &Query) -> bool {
 /// # Errors
 /// 42601.
 pub fn parse_expression(sql: &str) -> Result<Expr, QueryError> {
-    let mut parser = parser(sql)?;
+    let mut parser = parser(tokenize(sql)?);
     let expr = parser
         .parse_expr()
         .map_err(|error| parser_error(sql, &error))?;

@@ -102,7 +102,7 @@ fn place(tokens: &mut Tokens<'_>) -> Result<CopyPlace, SqlError> {
 /// `name [value]` within parentheses.
 fn generic_option(tokens: &mut Tokens<'_>) -> Result<(usize, CopyOption), SqlError> {
     let position = tokens.position();
-    let name = tokens.identifier()?;
+    let name = tokens.label()?;
     Ok((position, (name, option_value(tokens)?)))
 }
 
@@ -116,7 +116,7 @@ fn option_value(tokens: &mut Tokens<'_>) -> Result<Option<OptionValue>, SqlError
     if tokens.peek(&Token::LParen) {
         let names = tokens.parenthesized(|tokens| match tokens.take_string() {
             Some(text) => Ok(text),
-            None => tokens.identifier(),
+            None => tokens.label(),
         })?;
         return Ok(Some(OptionValue::List(names)));
     }
@@ -136,7 +136,7 @@ fn option_value(tokens: &mut Tokens<'_>) -> Result<Option<OptionValue>, SqlError
             Err(_) => OptionValue::Float(number),
         }));
     }
-    Ok(Some(OptionValue::String(tokens.identifier()?)))
+    Ok(Some(OptionValue::String(tokens.label()?)))
 }
 
 /// One of the options as they were written before PostgreSQL 9.0, if one is next.

@@ -47,7 +47,7 @@ struct ExplainOption {
 
 fn option(tokens: &mut Tokens<'_>) -> Result<ExplainOption, SqlError> {
     let position = tokens.position();
-    let name = tokens.identifier()?;
+    let name = tokens.label()?;
     let value = if tokens.peek(&Token::Comma) || tokens.peek(&Token::RParen) {
         None
     } else if let Some(text) = tokens.take_string() {
@@ -61,7 +61,7 @@ fn option(tokens: &mut Tokens<'_>) -> Result<ExplainOption, SqlError> {
         };
         Some(match tokens.take_number() {
             Some(number) => format!("{sign}{number}"),
-            None => tokens.identifier()?,
+            None => tokens.label()?,
         })
     };
     Ok(ExplainOption {

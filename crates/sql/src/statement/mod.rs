@@ -2,6 +2,7 @@
 //!
 //! - [`split`]: a query string into statements
 //! - [`tokens`]: one statement's tokens, with PostgreSQL's syntax errors
+//! - [`reserved`]: the words that name no table and no column
 //! - [`parse`]: which statement it is; queries and INSERT go to sqlparser whole
 //! - [`create_table`], [`copy`], [`explain`], [`session`]: the utility statements' own grammars
 //!
@@ -13,6 +14,7 @@ mod copy;
 mod create_table;
 mod explain;
 mod parse;
+mod reserved;
 mod session;
 mod split;
 mod tokens;

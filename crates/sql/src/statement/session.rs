@@ -97,7 +97,7 @@ fn value(tokens: &mut Tokens<'_>, name: String, local: bool) -> Result<Statement
         if let Some(number) = tokens.take_number() {
             return Ok(format!("{sign}{number}"));
         }
-        tokens.identifier()
+        tokens.label()
     })?;
     Ok(Statement::Set(SetStatement::Value {
         name,

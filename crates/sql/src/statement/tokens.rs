@@ -4,18 +4,16 @@
 //! matched by spelling, and an unexpected token is `syntax error at or near "x"` with its position.
 
 use datafusion::sql::sqlparser::ast;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
+use super::reserved::is_reserved;
 use super::{QualifiedName, TypeName};
 use crate::error::SqlError;
-use crate::query::{mark_empty_lists, parser_error};
+use crate::query::{parser, parser_error, tokenize};
 
 /// Longest identifier in bytes (`NAMEDATALEN` - 1); longer ones are cut, as PostgreSQL does.
 const MAX_IDENTIFIER_BYTES: usize = 63;
-
-const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// The tokens of one statement.
 pub struct Tokens<'a> {
@@ -29,13 +27,9 @@ impl<'a> Tokens<'a> {
     /// # Errors
     /// An unterminated quote or comment, or a character that begins no token.
     pub fn new(text: &'a str) -> Result<Tokens<'a>, SqlError> {
-        let mut tokens = Tokenizer::new(&DIALECT, text)
-            .tokenize_with_location()
-            .map_err(|error| parser_error(text, &error.into()))?;
-        mark_empty_lists(&mut tokens);
         Ok(Tokens {
             text,
-            parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens),
+            parser: parser(tokenize(text)?),
         })
     }
 
@@ -178,11 +172,24 @@ impl<'a> Tokens<'a> {
         self.parser.peek_nth_token(n).token == *token
     }
 
-    /// Reads an identifier: folded to lower case unless quoted, cut to 63 bytes.
+    /// Reads the name of a table, a column or the like (`ColId`): an identifier that is no
+    /// reserved word.
     ///
     /// # Errors
     /// Something else is next.
     pub fn identifier(&mut self) -> Result<String, SqlError> {
+        if self.peek_word().is_some_and(|word| is_reserved(&word)) {
+            return Err(self.syntax_error());
+        }
+        self.label()
+    }
+
+    /// Reads an identifier or any word (`ColLabel`): folded to lower case unless quoted, cut to 63
+    /// bytes.
+    ///
+    /// # Errors
+    /// Something else is next.
+    pub fn label(&mut self) -> Result<String, SqlError> {
         let Token::Word(word) = &self.parser.peek_token_ref().token else {
             return Err(self.syntax_error());
         };
@@ -205,7 +212,7 @@ impl<'a> Tokens<'a> {
     pub fn qualified_name(&mut self) -> Result<QualifiedName, SqlError> {
         let mut parts = vec![self.identifier()?];
         while self.take(&Token::Period) {
-            parts.push(self.identifier()?);
+            parts.push(self.label()?);
         }
         qualify(parts)
     }
@@ -350,9 +357,9 @@ impl<'a> Tokens<'a> {
         let position = self.position();
         let quoted = matches!(&self.parser.peek_token_ref().token,
             Token::Word(word) if word.quote_style.is_some());
-        let mut name = self.identifier()?;
+        let mut name = self.label()?;
         if name == "pg_catalog" && self.take(&Token::Period) {
-            name = self.identifier()?;
+            name = self.label()?;
         }
         if !quoted {
             self.type_name_further_words(&mut name);
@@ -419,7 +426,7 @@ pub(crate) fn called_functions(text: &str) -> Result<Vec<String>, SqlError> {
     let mut tokens = Tokens::new(text)?;
     let mut names = Vec::new();
     while !tokens.at_end() {
-        let name = tokens.identifier().ok();
+        let name = tokens.label().ok();
         match name {
             Some(name) if tokens.peek(&Token::LParen) => names.push(name),
             Some(_) => {}
