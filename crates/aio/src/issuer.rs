@@ -247,21 +247,31 @@ impl IoContext {
     /// at once if none is in flight.
     pub fn wait_any(&mut self) {
         self.flush();
-        if let Some(&slot) = self.in_flight.front() {
-            let issuer = self.completions.table().issuer(self.index);
-            let seen = self.seen_completed;
-            let ready = || issuer.completed.load(SeqCst) != seen;
-            // Register first, look second: see `Waiters`.
-            issuer.waiters.register_thread();
-            while !ready() {
-                let (generation, _) = self.completions.table().slot(slot).word.load();
-                let oldest = self.completions.in_flight(WaitRef { slot, generation });
-                self.aio.method().wait_until(&oldest, &ready);
-                issuer.waiters.register_thread();
-            }
-            issuer.waiters.forget_thread();
+        let before = self.in_flight.len();
+        // An I/O is counted as complete a moment after it can be taken back, so
+        // that the count may tell of one that was taken back before.
+        while before > 0 && self.in_flight.len() == before {
+            self.wait_for_a_completion();
+            self.reclaim();
         }
-        self.poll_local();
+        self.run_local();
+    }
+
+    /// Waits until an I/O of this issuer is counted as complete that was not at
+    /// the last look.
+    fn wait_for_a_completion(&mut self) {
+        let issuer = self.completions.table().issuer(self.index);
+        let seen = self.seen_completed;
+        let ready = || issuer.completed.load(SeqCst) != seen;
+        // Register first, look second: see `Waiters`.
+        issuer.waiters.register_thread();
+        while !ready() {
+            let oldest = self.completions.in_flight(self.oldest());
+            self.aio.method().wait_until(&oldest, &ready);
+            issuer.waiters.register_thread();
+        }
+        issuer.waiters.forget_thread();
+        self.seen_completed = issuer.completed.load(SeqCst);
     }
 
     /// [`Self::wait`] for async callers.
