@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::{Client, Cluster};
 
-/// A statement of `terms` terms.
+/// A statement of so many terms, or what it answers.
 type Chain = fn(usize) -> String;
 
-/// Chains that make left-deep trees. Each with what they answer for a number of terms.
-const CHAINS: &[(&str, Chain, fn(usize) -> String)] = &[
+/// A name, the statement, its answer.
+type NamedChain = (&'static str, Chain, Chain);
+
+/// Chains that make left-deep trees.
+const CHAINS: &[NamedChain] = &[
     (
         "+",
         |terms| format!("SELECT {}", vec!["1"; terms].join("+")),
