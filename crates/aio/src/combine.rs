@@ -1,8 +1,8 @@
 //! Which pending I/Os go to the method as one (A5): neighbours in a file, of
 //! the same operation.
 //!
-//! Only decides; [`crate::handle_table`] links the handles, and `group` takes
-//! the result apart again.
+//! Only decides; [`crate::group`] links the handles, and takes the result apart
+//! again.
 
 use arrayvec::ArrayVec;
 

@@ -1,4 +1,4 @@
-//! `global/pg_control`: reading it, and replacing it durably.
+//! `global/pg_control`: reading it, and writing it durably, in place.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! - `layout`: the directories and files that `init` makes, as PostgreSQL's `initdb`
 //! - `lock_file`: who has it, in `postmaster.pid`
-//! - `control`: reading and durably replacing `global/pg_control`
+//! - `control`: reading and durably overwriting `global/pg_control`
 //! - `relation_maps`: the two `pg_filenode.map`
 
 mod control;
