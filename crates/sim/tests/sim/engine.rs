@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 use trunkline_aio::Storage;
 use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
 use trunkline_engine::{
-    Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
+    Background, Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session,
+    TableScan,
 };
 use trunkline_sim::{DiskImage, Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimConfig};
 use trunkline_sim::{SimDisk, When};
@@ -25,6 +26,8 @@ fn foundation(disk: &SimDisk) -> Foundation {
     Foundation {
         storage: Arc::new(disk.clone()),
         method: Some(Arc::new(disk.clone())),
+        background: Background::Driven,
+        ..Foundation::default()
     }
 }
 
