@@ -76,6 +76,15 @@
 //! or anybody's (A6), and the clock moves on to that moment. An I/O for which
 //! only a task waits, or nobody, is executed at once ([`Method::drive`]).
 //!
+//! A thread that waits for something else until a moment ([`Clock::park_until`])
+//! also executes what is due before, and then moves the clock to the earliest
+//! moment that anybody sleeps until: at once with one thread; with several,
+//! after a millisecond in which nothing happened. A timeout of an hour thus
+//! costs nothing, and a thread that computes takes, in simulated time, nothing
+//! or as long as others sleep. [`Clock::idle_until`] waits for others to move
+//! the clock, and must be ended by [`unpark`](std::thread::Thread::unpark) if
+//! none will.
+//!
 //! With one thread that drives everything, the same seed gives the same trace:
 //! [`SimDisk::trace_hash`] covers time, operation, path, offset, length and
 //! outcome of all that happened, not the bytes. With several threads the disk
@@ -101,7 +110,10 @@
 //! [`Method::drive`]: trunkline_aio::Method::drive
 //! [`Storage`]: trunkline_aio::Storage
 //! [`Clock`]: trunkline_aio::Clock
+//! [`Clock::park_until`]: trunkline_aio::Clock::park_until
+//! [`Clock::idle_until`]: trunkline_aio::Clock::idle_until
 
+mod clock;
 mod config;
 mod content;
 mod disk;

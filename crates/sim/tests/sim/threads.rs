@@ -5,8 +5,9 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
-use trunkline_aio::{Aio, AlignedBuf, OpenOptions, Storage, WaitRef};
+use trunkline_aio::{Aio, AlignedBuf, Clock, OpenOptions, Storage, WaitRef};
 use trunkline_sim::{
     Fault, FaultPlan, FaultRule, Latency, OpKind, PathFilter, SimConfig, SimDisk, When,
 };
@@ -273,5 +274,57 @@ fn a_power_cut_under_load_ends_everything() {
             assert!(!disk.is_powered());
             aio.shutdown();
         }
+    });
+}
+
+#[test]
+fn who_sleeps_executes_what_is_due_before() {
+    let mut machine = Machine::new(SimConfig::new(1));
+    let file = machine.create("/f");
+    let write = machine.start_write(&file, 0, &[1; 512]);
+    machine.io.submit();
+    let until = machine.disk.monotonic() + Duration::from_secs(1);
+    machine.disk.park_until(until);
+    assert!(machine.aio.is_complete(write.wait_ref()));
+    assert!(
+        machine.disk.monotonic() < until,
+        "its wake-up was looked for"
+    );
+    while machine.disk.monotonic() < until {
+        machine.disk.park_until(until);
+    }
+    assert_eq!(machine.disk.monotonic(), until);
+    write.wait(&mut machine.io).1.unwrap();
+}
+
+#[test]
+fn who_is_idle_waits_for_others_to_move_the_clock() {
+    within_limit(|| {
+        let disk = SimDisk::new(SimConfig::new(1));
+        let until = Duration::from_secs(10);
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let disk = &disk;
+            scope.spawn(move || {
+                while disk.monotonic() < until {
+                    disk.idle_until(until);
+                }
+                sender.send(disk.monotonic()).unwrap();
+            });
+            disk.advance(Duration::from_secs(9));
+            assert_eq!(
+                disk.monotonic(),
+                Duration::from_secs(9),
+                "idling moves nothing"
+            );
+            assert!(receiver.try_recv().is_err());
+            // Somebody works until later.
+            let later = Duration::from_secs(3600);
+            while disk.monotonic() < later {
+                disk.park_until(later);
+            }
+            let woken = receiver.recv().unwrap();
+            assert!(woken >= until && woken <= later, "{woken:?}");
+        });
     });
 }
