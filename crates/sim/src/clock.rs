@@ -1,9 +1,10 @@
 //! Simulated time: how it passes, and who sleeps until when.
 
+use std::io;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use trunkline_aio::Clock;
+use trunkline_aio::{Alarm, AlarmAction, Clock};
 
 use crate::disk::{SimDisk, State};
 
@@ -52,23 +53,32 @@ impl Clock for SimDisk {
         let mut state = self.lock();
         state.wake_up();
         if is_quiet && before == (state.now_ns, state.steps) {
-            let next_ns = state
-                .next_sleeper_ns()
-                .map_or(until_ns, |next| next.min(until_ns));
-            state.move_time(next_ns);
+            let next_ns = state.next_moment_ns().unwrap_or(until_ns);
+            state.move_time(next_ns.min(until_ns));
         }
+        drop(state);
+        self.sound_alarms();
     }
 
-    fn idle_until(&self, until: Duration) {
-        let until_ns = nanoseconds(until);
-        let mut state = self.lock();
-        if until_ns <= state.now_ns {
-            return;
+    fn alarm(&self, at: Duration, action: AlarmAction) -> io::Result<Alarm> {
+        let alarm = self.lock().alarms.set(at, action);
+        self.sound_alarms();
+        Ok(alarm)
+    }
+}
+
+impl SimDisk {
+    /// Runs the alarms whose moment has come. The caller has no lock.
+    pub(crate) fn sound_alarms(&self) {
+        loop {
+            let state = self.lock();
+            let now = Duration::from_nanos(state.now_ns);
+            let Some(action) = state.alarms.take_due(now) else {
+                return;
+            };
+            drop(state);
+            action();
         }
-        state.sleep(until_ns);
-        drop(state);
-        thread::park();
-        self.lock().wake_up();
     }
 }
 
@@ -101,12 +111,13 @@ impl State {
         self.sleepers.retain(|sleeper| sleeper.thread.id() != this);
     }
 
-    /// The earliest moment that is still to come and that somebody sleeps until.
-    fn next_sleeper_ns(&self) -> Option<u64> {
-        self.sleepers
-            .iter()
-            .map(|sleeper| sleeper.until_ns)
-            .filter(|until_ns| *until_ns > self.now_ns)
+    /// The earliest moment still to come that somebody sleeps until or an alarm is set for.
+    fn next_moment_ns(&self) -> Option<u64> {
+        let sleepers = self.sleepers.iter().map(|sleeper| sleeper.until_ns);
+        let alarm = self.alarms.next().map(nanoseconds);
+        sleepers
+            .chain(alarm)
+            .filter(|moment_ns| *moment_ns > self.now_ns)
             .min()
     }
 }
@@ -120,25 +131,22 @@ mod tests {
     fn time_stops_at_the_first_moment_that_anybody_sleeps_until() {
         let disk = SimDisk::new(SimConfig::new(1));
         let [first, last] = [10, 3600].map(Duration::from_secs);
+        let sleep_until = |until| {
+            while disk.monotonic() < until {
+                disk.park_until(until);
+            }
+            disk.monotonic()
+        };
         thread::scope(|scope| {
-            let sleeper = scope.spawn(|| {
-                while disk.monotonic() < first {
-                    disk.idle_until(first);
-                }
-            });
-            while disk.lock().sleepers.is_empty() {
+            let sleeper = scope.spawn(|| sleep_until(first));
+            while disk.lock().sleepers.is_empty() && disk.monotonic() < first {
                 thread::yield_now();
             }
-            while disk.monotonic() < first {
-                disk.park_until(last);
-            }
-            assert_eq!(disk.monotonic(), first);
-            sleeper.join().unwrap();
-            while disk.monotonic() < last {
-                disk.park_until(last);
-            }
-            assert_eq!(disk.monotonic(), last);
-            assert!(disk.lock().sleepers.is_empty());
+            disk.park_until(last);
+            assert!(disk.monotonic() <= first);
+            assert_eq!(sleeper.join().unwrap(), first);
+            assert_eq!(sleep_until(last), last);
         });
+        assert!(disk.lock().sleepers.is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use trunkline_aio::{Completions, File, IoRequest, Op, WaitRef};
+use trunkline_aio::{Alarms, Completions, File, IoRequest, Op, WaitRef};
 
 use crate::clock::Sleeper;
 use crate::config::{Latency, SimConfig};
@@ -79,6 +79,7 @@ pub(crate) struct State {
     pub(crate) driven: Vec<WaitRef>,
     /// Threads that the clock is to wake.
     pub(crate) sleepers: Vec<Sleeper>,
+    pub(crate) alarms: Alarms,
     pub(crate) steps: u64,
     cut_at_step: Option<u64>,
     pub(crate) trace: Trace,
@@ -119,6 +120,7 @@ impl SimDisk {
             parked: Vec::new(),
             driven: Vec::new(),
             sleepers: Vec::new(),
+            alarms: Alarms::new(),
             steps: 0,
             cut_at_step: None,
             trace: Trace::new(config.record_trace),
@@ -185,6 +187,7 @@ impl SimDisk {
             parked: Vec::new(),
             driven: Vec::new(),
             sleepers: Vec::new(),
+            alarms: Alarms::new(),
             steps: 0,
             cut_at_step: None,
             trace: old.trace.clone(),
@@ -236,6 +239,8 @@ impl SimDisk {
         let mut state = self.lock();
         let to_ns = state.now_ns.saturating_add(nanoseconds);
         state.move_time(to_ns);
+        drop(state);
+        self.sound_alarms();
     }
 
     /// The hash of everything that happened so far; the same for the same seed

@@ -78,12 +78,11 @@
 //!
 //! A thread that waits for something else until a moment ([`Clock::park_until`])
 //! also executes what is due before, and then moves the clock to the earliest
-//! moment that anybody sleeps until: at once with one thread; with several,
-//! after a millisecond in which nothing happened. A timeout of an hour thus
-//! costs nothing, and a thread that computes takes, in simulated time, nothing
-//! or as long as others sleep. [`Clock::idle_until`] waits for others to move
-//! the clock, and must be ended by [`unpark`](std::thread::Thread::unpark) if
-//! none will.
+//! moment that anybody sleeps until or that an alarm is set for: where one
+//! thread drives everything after a real millisecond, with several after one
+//! in which nothing happened. A timeout of an hour thus costs nothing, and a
+//! thread that computes takes, in simulated time, nothing or as long as others
+//! sleep. Alarms ([`Clock::alarm`]) go off on a thread that waits, or sets one.
 //!
 //! With one thread that drives everything, the same seed gives the same trace:
 //! [`SimDisk::trace_hash`] covers time, operation, path, offset, length and
@@ -111,7 +110,7 @@
 //! [`Storage`]: trunkline_aio::Storage
 //! [`Clock`]: trunkline_aio::Clock
 //! [`Clock::park_until`]: trunkline_aio::Clock::park_until
-//! [`Clock::idle_until`]: trunkline_aio::Clock::idle_until
+//! [`Clock::alarm`]: trunkline_aio::Clock::alarm
 
 mod clock;
 mod config;

@@ -31,6 +31,7 @@ impl Method for SimDisk {
         while !io.is_complete() {
             if self.has(io) {
                 self.execute_next(Some(io.completions()));
+                self.sound_alarms();
             } else {
                 // Another thread has it in its hands, and may put it back.
                 self.lock().parked.push(thread::current());

@@ -16,7 +16,7 @@ use trunkline_engine::{
 use trunkline_pgformat::control_file::ControlFile;
 use trunkline_sim::{DiskImage, Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimConfig};
 use trunkline_sim::{SimDisk, When};
-use trunkline_txn::LockMode;
+use trunkline_txn::{CancelReason, LockMode};
 use trunkline_types::OutputStyle;
 
 /// More than the buffer pool holds.
@@ -351,4 +351,32 @@ fn the_time_of_day_is_the_simulated_one() {
     let control = ControlFile::decode(&bytes).unwrap();
     assert_eq!(control.time, 1_234_567_990);
     assert_eq!(control.check_point_copy.time, 1_234_567_990);
+}
+
+/// What waits for a lock longer than its statement may take.
+#[test]
+fn an_alarm_ends_a_statement_that_waits_for_a_lock() {
+    let place = Place::new();
+    let disk = place.disk(place.config(1));
+    let database = fill(&disk, &place, 10);
+    let (mut holder, mut waiter) = (session(&database), session(&database));
+    holder.begin_block().unwrap();
+    statement(&mut holder, |holder| {
+        relation(holder, LockMode::AccessExclusive)
+    })
+    .unwrap();
+    let settings = waiter.settings_mut();
+    settings.set("lock_timeout", "1h", false, false).unwrap();
+    let at = disk.monotonic() + Duration::from_secs(1800);
+    let error = statement(&mut waiter, |waiter| {
+        let (statement, cancel) = (waiter.statement_id().unwrap(), waiter.cancel().clone());
+        let action = move || {
+            cancel.request_for(statement, CancelReason::StatementTimeout);
+        };
+        let _alarm = database.clock().alarm(at, Box::new(action)).unwrap();
+        relation(waiter, LockMode::AccessShare).map(drop)
+    });
+    let message = "canceling statement due to statement timeout";
+    assert_eq!(error.unwrap_err().to_string(), message);
+    assert_eq!(disk.monotonic(), at);
 }

@@ -298,33 +298,41 @@ fn who_sleeps_executes_what_is_due_before() {
 }
 
 #[test]
-fn who_is_idle_waits_for_others_to_move_the_clock() {
-    within_limit(|| {
-        let disk = SimDisk::new(SimConfig::new(1));
-        let until = Duration::from_secs(10);
-        let (sender, receiver) = mpsc::channel();
-        std::thread::scope(|scope| {
-            let disk = &disk;
-            scope.spawn(move || {
-                while disk.monotonic() < until {
-                    disk.idle_until(until);
-                }
-                sender.send(disk.monotonic()).unwrap();
-            });
-            disk.advance(Duration::from_secs(9));
-            assert_eq!(
-                disk.monotonic(),
-                Duration::from_secs(9),
-                "idling moves nothing"
-            );
-            assert!(receiver.try_recv().is_err());
-            // Somebody works until later.
-            let later = Duration::from_secs(3600);
-            while disk.monotonic() < later {
-                disk.park_until(later);
-            }
-            let woken = receiver.recv().unwrap();
-            assert!(woken >= until && woken <= later, "{woken:?}");
-        });
+fn alarms_go_off_on_the_way_to_what_is_waited_for() {
+    let mut machine = Machine::new(SimConfig::new(1));
+    let disk = machine.disk.clone();
+    let (sender, receiver) = mpsc::channel();
+    let alarms = [40, 10, 30, 20].map(|seconds| {
+        let (sender, clock) = (sender.clone(), disk.clone());
+        let action = move || sender.send((seconds, clock.monotonic())).unwrap();
+        disk.alarm(Duration::from_secs(seconds), Box::new(action))
+            .unwrap()
     });
+    let [never, _, dropped, _] = alarms;
+    drop(dropped);
+    let until = Duration::from_secs(35);
+    while disk.monotonic() < until {
+        disk.park_until(until);
+    }
+    let rang: Vec<_> = receiver.try_iter().collect();
+    assert_eq!(
+        rang,
+        [10, 20].map(|seconds| (seconds, Duration::from_secs(seconds)))
+    );
+    // So do I/Os move the clock, and whoever says that time passes.
+    let file = machine.create("/f");
+    disk.add_fault(FaultRule::new(
+        Fault::Slow {
+            delay_ns: 10_000_000_000,
+        },
+        &[OpKind::Write],
+        PathFilter::Any,
+        When::Always,
+    ));
+    machine.write(&file, 0, &[1; 512]).unwrap();
+    assert_eq!(receiver.try_recv().unwrap().0, 40);
+    drop(never);
+    let at_once = disk.alarm(until, Box::new(move || sender.send((0, until)).unwrap()));
+    assert_eq!(receiver.try_recv().unwrap().0, 0);
+    drop(at_once);
 }
