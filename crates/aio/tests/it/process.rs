@@ -160,11 +160,16 @@ fn let_happen(listener: &OwnedFd, id: u64) {
     assert_eq!(failed, 0, "{}", io::Error::last_os_error());
 }
 
-/// The flags that a call of `io_uring_setup` asks for; to be looked at while it is held.
-pub fn ring_flags(setup: &Arguments) -> u32 {
-    /// Of `flags` in `struct io_uring_params`.
-    const OFFSET: usize = 8;
-    let address = setup[1] as usize + OFFSET;
+/// Words of `struct io_uring_params`.
+#[derive(Clone, Copy)]
+pub enum RingParameter {
+    CompletionEntries = 1,
+    Flags = 2,
+}
+
+/// What a call of `io_uring_setup` asks for; to be looked at while it is held.
+pub fn ring_parameter(setup: &Arguments, parameter: RingParameter) -> u32 {
+    let address = setup[1] as usize + parameter as usize * size_of::<u32>();
     // SAFETY: the caller of the system call, in this process, keeps the structure until it returns.
     unsafe { std::ptr::with_exposed_provenance::<u32>(address).read_volatile() }
 }

@@ -11,11 +11,14 @@ use trunkline_aio::{
 };
 
 use crate::fall_back::in_a_child;
-use crate::process::{self, Seen};
+use crate::process::{self, RingParameter, Seen};
 use crate::support::{SharedBuf, pattern, pipe, shared_buf, start_read, start_with};
 
 const BLOCK: usize = 8192;
 const READS: usize = 32;
+
+/// More than a ring has entries for by itself.
+const IN_FLIGHT_LIMIT: u32 = 1024;
 
 /// From this on a read is no small one any more, whatever the limit is.
 const LARGE: usize = 16 * BLOCK;
@@ -24,13 +27,17 @@ const LARGE: usize = 16 * BLOCK;
 fn over_one_ring() -> Option<Arc<Aio>> {
     let config = AioConfig {
         max_issuers: 2,
-        io_max_concurrency: 64,
+        io_max_concurrency: IN_FLIGHT_LIMIT / 2,
         io_combine_limit_bytes: BLOCK as u32,
         ..AioConfig::default()
     };
+    assert_eq!(
+        config.max_issuers * config.io_max_concurrency,
+        IN_FLIGHT_LIMIT
+    );
     let rings = RingConfig {
         rings: 1,
-        in_flight_limit: config.max_issuers * config.io_max_concurrency,
+        in_flight_limit: IN_FLIGHT_LIMIT,
     };
     match IoUringMethod::new(rings) {
         Ok(method) => Some(start_with(&config, Arc::new(method))),
@@ -122,32 +129,48 @@ fn a_wait_for_what_has_not_arrived_is_one_system_call() {
     assert_eq!(seen.calls(), [1, 0]);
 }
 
+/// What the rings to come ask for; `None`, and said, where that cannot be seen.
+fn watch_setup(parameter: RingParameter) -> Option<Seen> {
+    let look = move |setup: &process::Arguments| process::ring_parameter(setup, parameter);
+    process::watch(libc::SYS_io_uring_setup, look)
+        .inspect_err(|error| eprintln!("SKIPPED, as system calls cannot be watched: {error}"))
+        .ok()
+}
+
 /// A6: with any of these flags, a completion has to wait for the thread that submitted the I/O to
 /// enter the kernel, or for its next interrupt.
 #[test]
 fn completions_are_not_left_to_the_thread_that_submitted() {
-    const SINGLE_ISSUER: u32 = 1 << 12;
     const COOP_TASKRUN: u32 = 1 << 8;
+    const SINGLE_ISSUER: u32 = 1 << 12;
     const DEFER_TASKRUN: u32 = 1 << 13;
     let name = "ring_calls::completions_are_not_left_to_the_thread_that_submitted";
     if in_a_child(name).is_some() {
         return;
     }
-    let seen = match process::watch(libc::SYS_io_uring_setup, process::ring_flags) {
-        Ok(seen) => seen,
-        Err(error) => {
-            eprintln!("SKIPPED, as system calls cannot be watched: {error}");
-            return;
-        }
+    let seen = watch_setup(RingParameter::Flags);
+    let (Some(seen), Some(_aio)) = (seen, over_one_ring()) else {
+        return;
     };
-    if over_one_ring().is_none() {
+    let [flags] = seen.calls()[..] else {
+        panic!("{:?}", seen.calls());
+    };
+    assert_eq!(flags & (COOP_TASKRUN | SINGLE_ISSUER | DEFER_TASKRUN), 0);
+}
+
+#[test]
+fn the_completion_queue_has_room_for_every_io() {
+    if in_a_child("ring_calls::the_completion_queue_has_room_for_every_io").is_some() {
         return;
     }
-    let calls = seen.calls();
-    assert!(!calls.is_empty());
-    for flags in calls {
-        assert_eq!(flags & (SINGLE_ISSUER | COOP_TASKRUN | DEFER_TASKRUN), 0);
-    }
+    let seen = watch_setup(RingParameter::CompletionEntries);
+    let (Some(seen), Some(_aio)) = (seen, over_one_ring()) else {
+        return;
+    };
+    let [entries] = seen.calls()[..] else {
+        panic!("{:?}", seen.calls());
+    };
+    assert!(entries >= IN_FLIGHT_LIMIT, "{entries}");
 }
 
 /// IOSQE_ASYNC: the copying of large reads is spread over the processors.
