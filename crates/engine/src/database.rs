@@ -105,7 +105,9 @@ pub struct Foundation {
     /// What executes I/Os; chosen by the setting `io_method` if none is given. It serves several AIO
     /// cores, one after the other: those of the start come before the database's own.
     pub method: Option<Arc<dyn Method>>,
-    /// All time that checkpoints and pg_control depend on.
+    /// All time that anything in the database depends on: timeouts, checkpoints, and the time of day.
+    /// Left to the operating system are how long threads without work are kept, how long a stop has
+    /// patience with threads that do not end, and the lock file.
     pub clock: Arc<dyn Clock>,
     /// Who takes the steps of the checkpointer and the background writer.
     pub background: Background,
@@ -251,7 +253,7 @@ impl Database {
         pool.set_zero_damaged_pages(settings.switch("zero_damaged_pages"));
         pool.set_ignore_checksum_failure(settings.switch("ignore_checksum_failure"));
         let locks = Arc::new(LockManager::new(
-            Arc::new(SystemClock::new()),
+            Arc::clone(&clock),
             Duration::from_millis(settings.integer("deadlock_timeout").unsigned_abs()),
         ));
         let transactions = TransactionManager::start(
