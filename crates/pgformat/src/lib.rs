@@ -30,6 +30,7 @@ mod ids;
 pub mod item_pointer;
 pub mod line_pointer;
 pub mod page;
+pub mod pglz;
 pub mod relmap;
 pub mod slru;
 pub mod varlena;

@@ -6,6 +6,8 @@
 //! | [`segment`] | file names, LSN arithmetic, usable byte positions | `access/xlog_internal.h`, `transam/xlog.c` |
 //! | [`page_header`] | the header of each 8192-byte page | `access/xlog_internal.h` |
 //! | [`record`] | a record's header, block references, images; assembling a record | `access/xlogrecord.h`, `transam/xloginsert.c` |
+//! | [`decode`] | taking a record apart, restoring page images | `transam/xlogreader.c` |
+//! | [`reader`] | finding the records in pages, and where the log ends | `transam/xlogreader.c` |
 //!
 //! # Writing a record
 //!
@@ -46,8 +48,11 @@
 //! `xlp_rem_len` and [`page_header::XLP_FIRST_IS_CONTRECORD`] on each page that a record continues
 //! on.
 
+mod cursor;
+pub mod decode;
 pub mod info;
 pub mod page_header;
+pub mod reader;
 pub mod record;
 pub mod rmgr_id;
 pub mod segment;
