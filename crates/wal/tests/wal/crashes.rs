@@ -9,7 +9,9 @@ use trunkline_pgformat::Lsn;
 use trunkline_sim::{DiskImage, SimConfig, SimDisk};
 use trunkline_wal::{SyncMethod, Wal, WalConfig, WalError, WalPosition, invalidate_beyond};
 
-use crate::support::{Choice, Cluster, aio_config, config, insert, read_back, within_limit};
+use crate::support::{
+    Choice, Cluster, aio_config, config, insert, length_to_unit_end, read_back, within_limit,
+};
 
 const DIRECTORY: &str = "/pg_wal";
 /// A record's number has the run that wrote it above these bits.
@@ -49,9 +51,16 @@ fn prepared(wal_sync_method: SyncMethod) -> (DiskImage, WalPosition) {
     (disk.image(), position)
 }
 
-/// How long record `number` is, in every run.
-fn length_of(number: u64) -> usize {
-    [60, 9_000, 300, 22_000, 4_000, 100][number as usize % 6]
+/// How long record `number` is, in every run. Most end where a write unit does: then what an earlier
+/// run left behind them is not overwritten with zeros.
+fn length_of(wal: &Wal, number: u64) -> usize {
+    match number % 6 {
+        0 => 60,
+        5 => 300,
+        1 | 3 => length_to_unit_end(wal, 1),
+        2 => length_to_unit_end(wal, 2),
+        _ => length_to_unit_end(wal, 6),
+    }
 }
 
 const RECORDS: u64 = 24;
@@ -61,7 +70,7 @@ fn workload(wal: &Wal, io: &mut IoContext, run: u64, first: u64) -> (u64, Option
     let mut acknowledged = first;
     for number in first..RECORDS {
         let id = (run << RUN_SHIFT) + number + 1;
-        let flushed = insert(wal, io, id, length_of(number)).and_then(|inserted| {
+        let flushed = insert(wal, io, id, length_of(wal, number)).and_then(|inserted| {
             if number % 5 == 4 || number + 1 == RECORDS {
                 wal.flush(io, inserted.end)?;
                 acknowledged = number + 1;
