@@ -30,15 +30,17 @@ mod ids;
 pub mod item_pointer;
 pub mod line_pointer;
 pub mod page;
+pub mod pglz;
 pub mod relmap;
 pub mod slru;
 pub mod varlena;
 pub mod version_file;
 pub mod visibility_map;
+pub mod wal;
 
 pub use align::{MAXIMUM_ALIGNOF, max_align};
 pub use checksum::{page_checksum, verify_page};
-pub use crc::crc32c;
+pub use crc::{Crc32c, crc32c};
 pub use heap_tuple::{HeapTupleHeader, HeapTupleMut, HeapTupleRef, MAX_HEAP_TUPLE_SIZE};
 pub use ids::*;
 pub use item_pointer::ItemPointer;

@@ -1,0 +1,6 @@
+//! The write-ahead log: written and read by us, read by PostgreSQL, written by PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod page_writer;
+mod reading;
