@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use trunkline_aio::{Clock, IoContext};
+use trunkline_aio::{Alarm, AlarmAction, Alarms, Clock, IoContext};
 use trunkline_buffer::IoAccount;
 use trunkline_engine::{Background, CheckpointerStep, Database, Foundation, Session};
 
@@ -15,20 +15,30 @@ use crate::rig::{Faults, Rig, count, create, drop_table, faulty, load, options, 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-struct ManualClock(AtomicU64);
+struct ManualClock {
+    now_ms: AtomicU64,
+    /// Never sounded: no test lets a statement's timeout pass.
+    alarms: Alarms,
+}
 
 impl ManualClock {
     fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.now_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::SeqCst))
+        Duration::from_millis(self.now_ms.load(Ordering::SeqCst))
     }
     fn since_epoch(&self) -> Duration {
         Duration::from_secs(1_800_000_000) + self.monotonic()
+    }
+    fn park_until(&self, _: Duration) {
+        unreachable!("one thread does everything, and waits for nobody");
+    }
+    fn alarm(&self, at: Duration, action: AlarmAction) -> std::io::Result<Alarm> {
+        Ok(self.alarms.set(at, action))
     }
 }
 
