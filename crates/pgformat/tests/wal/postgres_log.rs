@@ -388,16 +388,34 @@ fn what_is_decoded_and_encoded_again_is_the_same(log: &PostgresLog<'_>) {
 }
 
 fn page_images_are_those_that_pg_waldump_restores(log: &PostgresLog<'_>) {
+    // From where images are compressed on: a database's creation before would take long.
+    let mut start = None;
+    log.for_each(|record| {
+        if rmgr::identify(record) == Some("PARAMETER_CHANGE") {
+            start.get_or_insert(record.lsn);
+        }
+    });
+    let start = start.unwrap();
     let directory = log.judge.wal_directory();
     let images = log.judge.directory_of_its_own("images");
-    let start = log.start.to_string();
+    let start_text = start.to_string();
     let save = format!("--save-fullpage={}", images.display());
-    let arguments = ["-p", directory.to_str().unwrap(), "-s", &start, "-q", &save];
+    let arguments = [
+        "-p",
+        directory.to_str().unwrap(),
+        "-s",
+        &start_text,
+        "-q",
+        &save,
+    ];
     log.judge.pg_waldump(&arguments);
     let mut compressor = pglz::Compressor::new();
     let mut page = Box::new([0; BLCKSZ]);
     let (mut plain, mut compressed) = (0, 0);
     log.for_each(|record| {
+        if record.lsn < start {
+            return;
+        }
         for block in &record.blocks {
             let Some(image) = block.image else {
                 continue;
@@ -435,9 +453,10 @@ fn page_images_are_those_that_pg_waldump_restores(log: &PostgresLog<'_>) {
 }
 
 fn pg_waldump_reads_a_log_that_we_wrote(log: &PostgresLog<'_>) {
+    const RECORDS: u32 = 6000;
     // PostgreSQL's records, each at another place than PostgreSQL put it.
     let mut writer = PageWriter::new();
-    let large = vec![7; 3_000_000];
+    let large = vec![7; 1_200_000];
     let noop = Record {
         rmgr: RmgrId::XLOG,
         info: info::xlog::NOOP,
@@ -450,11 +469,14 @@ fn pg_waldump_reads_a_log_that_we_wrote(log: &PostgresLog<'_>) {
     let mut nth = 0;
     log.for_each(|record| {
         nth += 1;
-        if nth % 1000 == 5 {
+        if nth >= RECORDS {
+            return;
+        }
+        if nth % 2000 == 5 {
             writer.write(&noop);
         }
         let is_switch = record.header.rmgr == RmgrId::XLOG && record.code() == info::xlog::SWITCH;
-        if nth < 8000 && !is_switch {
+        if !is_switch {
             record.with_parts(|parts| writer.write(parts));
         }
     });
