@@ -239,6 +239,7 @@ impl Database {
             &aio,
             Arc::clone(&storage),
             locks,
+            None,
         )?;
         let catalog = Catalog::new(&pool, &transactions, DATABASE_OID);
         let max_connections = usize_setting(&settings, "max_connections");
@@ -400,6 +401,13 @@ impl Database {
         self.failure.get().map(String::as_str)
     }
 
+    /// Nothing can be made durable any more: sessions are told to end, and no stop will be clean.
+    pub(crate) fn fail(&self, error: &EngineError) {
+        tracing::error!("{error}; the database system can no longer be stopped cleanly");
+        let _ = self.failure.set(error.to_string());
+        self.sessions.terminate_all();
+    }
+
     fn write_checkpoint(&self, state: ClusterState, io: &mut IoContext) -> Result<(), EngineError> {
         let mut control = lock(&self.control);
         if control.state == ClusterState::ShutDown {
@@ -412,12 +420,11 @@ impl Database {
         // What a failed sync was to make durable may be gone for good, and a second one would not
         // tell (fsync(2)).
         if let Err(error) = self.smgr.sync_all(io) {
-            tracing::error!("{error}; the database system can no longer be stopped cleanly");
-            let _ = self.failure.set(error.to_string());
-            self.sessions.terminate_all();
-            return Err(error.into());
+            let error = error.into();
+            self.fail(&error);
+            return Err(error);
         }
-        self.transactions.flush()?;
+        self.transactions.flush(io)?;
         // After the pages: no xid that one of them carries may be given out again.
         let next_xid = self.transactions.next_xid();
         let now = unix_seconds();
