@@ -128,12 +128,13 @@ fn write_system_tables(
         aio,
         Arc::clone(storage),
         locks,
+        None,
     )?;
     trunkline_catalog::bootstrap(&pool, &transactions, DATABASE_OID, io)?;
     write_relation_maps(storage.as_ref(), path, io)?;
     pool.write_all(io)?;
     smgr.sync_all(io)?;
-    transactions.flush()?;
+    transactions.flush(io)?;
     Ok(())
 }
 

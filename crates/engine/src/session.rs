@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::{ReadStreamLimits, RelFork};
@@ -21,8 +21,8 @@ use trunkline_catalog::RelationDesc;
 use trunkline_heap::SparePages;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator};
 use trunkline_txn::{
-    CancelToken, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot, StatementId,
-    Transaction,
+    CancelToken, CommitOptions, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot,
+    StatementId, TimestampTz, Transaction, TransactionState,
 };
 
 use crate::database::Database;
@@ -483,7 +483,11 @@ impl Session {
             self.block = self.block.next(Event::TransactionEnds);
             return Ok(());
         };
-        match work.transaction.commit() {
+        let options = self.commit_options();
+        let committed = self
+            .issuer()
+            .and_then(|mut io| Ok(work.transaction.commit(&mut io, options)?));
+        match committed {
             Ok(files) => {
                 self.block = self.block.next(Event::TransactionEnds);
                 let _locks = ReleaseLocks::of(&self.database, &work.transaction);
@@ -497,12 +501,27 @@ impl Session {
                 self.settings.end_transaction(true);
                 Ok(())
             }
+            // It may have committed: nobody may take it for ended, so it keeps its locks, and the
+            // system stops.
+            Err(error) if work.transaction.state() == TransactionState::InDoubt => {
+                self.block = self.block.next(Event::TransactionEnds);
+                self.settings.end_transaction(false);
+                self.database.fail(&error);
+                Err(error)
+            }
             Err(error) => {
                 self.work = Some(work);
                 self.block = self.block.next(Event::TransactionEnds);
                 self.abort_work();
-                Err(error.into())
+                Err(error)
             }
+        }
+    }
+
+    fn commit_options(&self) -> CommitOptions {
+        CommitOptions {
+            synchronous: true,
+            now: now(),
         }
     }
 
@@ -510,7 +529,13 @@ impl Session {
         let Some(work) = self.work.take() else {
             return;
         };
-        let files = work.transaction.abort();
+        let files = match self.issuer() {
+            Ok(mut io) => work.transaction.abort(&mut io, now()),
+            Err(error) => {
+                tracing::debug!(%error, "a transaction is aborted without a record");
+                work.transaction.abandon()
+            }
+        };
         let _locks = ReleaseLocks::of(&self.database, &work.transaction);
         for load in work.loads.values() {
             if files.contains(&load.locator) {
@@ -535,6 +560,15 @@ impl Session {
         }
         self.database.delete_files(&files);
     }
+}
+
+/// The wall clock, for the records of transactions' ends.
+fn now() -> TimestampTz {
+    TimestampTz::since_unix_epoch(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
 }
 
 /// Lets a transaction's locks go, and what waits for tables to be unused proceed; also if something

@@ -25,7 +25,10 @@
 //! Groups 2, 3 and 4 are never nested in one another; group 1 is held around 3 and 4.
 
 mod cancel;
+mod commit;
+mod commit_gate;
 mod deadlock;
+mod end_record;
 mod error;
 mod full_xid;
 mod lock_manager;
@@ -35,24 +38,29 @@ mod manager;
 mod pending_files;
 mod pg_xact;
 mod proc_array;
+mod redo;
 mod slru;
 mod snapshot;
 mod sync;
+mod timestamp;
 mod transaction;
 mod visibility;
 mod xid_limits;
 
 pub use cancel::{CancelHook, CancelReason, CancelRequested, CancelToken, Cancelled, StatementId};
+pub use commit::CommitOptions;
 pub use error::TxnError;
 pub use full_xid::FullXid;
 pub use lock_manager::{LockInfo, LockManager};
 pub use lock_mode::LockMode;
 pub use lock_tag::{LockOwner, LockScope, LockTag};
-pub use manager::{TransactionManager, TxnConfig, XidStatus};
+pub use manager::{CommitsInside, TransactionManager, TxnConfig, XidStatus};
 pub use pending_files::PendingFiles;
 pub use pg_xact::{PgXact, XactStatus};
-pub use slru::SlruConfig;
+pub use redo::{TransactionRedo, redo};
+pub use slru::{FlushProgress, SlruConfig, SlruFlush};
 pub use snapshot::{RegisteredSnapshot, Snapshot};
+pub use timestamp::TimestampTz;
 pub use transaction::{Transaction, TransactionState};
 pub use visibility::{Visibility, XidFate};
 pub use xid_limits::{WraparoundWarning, XidLimits};
