@@ -53,7 +53,9 @@
 //! else leaves them for the next one. So no byte that somebody may be looking at ever changes, and a
 //! write in flight needs no copy.
 
+mod background_writer;
 mod callbacks;
+mod checkpoint_writes;
 mod descriptor;
 mod error;
 mod extension;
@@ -74,9 +76,13 @@ mod strategy;
 mod sync;
 mod tag;
 mod whole_pool;
+mod write_ahead_log;
 mod write_io;
 mod write_stream;
+mod writeback;
 
+pub use background_writer::{BackgroundWriter, BackgroundWriterConfig, Pause};
+pub use checkpoint_writes::CheckpointWrites;
 pub use error::{BufferError, PageFailure};
 pub use memory::{HugePages, HugePagesStatus};
 pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};
@@ -86,4 +92,5 @@ pub use stats::{IoAccount, PoolStats};
 pub use strategy::{Strategy, StrategyKind};
 pub use tag::{BufferTag, RelFork};
 pub use whole_pool::Evicted;
+pub use write_ahead_log::{LogError, LogFlush, NoLog, WriteAheadLog};
 pub use write_stream::WriteStream;
