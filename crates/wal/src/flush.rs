@@ -206,6 +206,13 @@ impl Wal {
         }
     }
 
+    /// Starts writes of all whole units that are complete, as far as can be without waiting.
+    pub(crate) fn start_writing(&self, io: &mut IoContext) -> Result<(), WalError> {
+        while let Step::Started = self.start_write(io, Extent::WholeUnits)? {}
+        io.submit();
+        Ok(())
+    }
+
     fn unsent_bytes(&self) -> u64 {
         let completed = self.progress.tickets.completed_lsn();
         completed.0.saturating_sub(self.progress.claimed().0)

@@ -116,9 +116,10 @@ impl Wal {
         self.check_issuer(io);
         self.progress.check()?;
         let level = (wal_level as i32).to_le_bytes();
+        let parts: [&[u8]; 1] = [&level];
         let mut headers = HeaderBuffer::new();
         loop {
-            let assembled = xlog_record(info::xlog::CHECKPOINT_REDO, &[&level])
+            let assembled = xlog_record(info::xlog::CHECKPOINT_REDO, &parts)
                 .assemble(&mut headers)?;
             let reserve =
                 |length| self.position.reserve_redo(&self.progress.tickets, length);

@@ -100,15 +100,13 @@ pub(crate) fn with_images<'a>(
         }
         let image = (needed || compare).then(|| {
             decision.images += 1;
-            let image = if block.standard {
+            let mut image = if block.standard {
                 PageImage::standard(block.page)
             } else {
                 PageImage::whole(block.page)
             };
-            PageImage {
-                apply: needed,
-                ..image
-            }
+            image.apply = needed;
+            image
         });
         BlockReference {
             id: block.id,

@@ -90,6 +90,15 @@ impl Ring {
         unsafe { to.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 
+    /// Puts bytes into a page before anybody shares the ring.
+    ///
+    /// # Panics
+    /// If they go around the ring's end.
+    pub(crate) fn load(&mut self, lsn: Lsn, bytes: &[u8]) {
+        // SAFETY: `&mut self` makes the access exclusive.
+        unsafe { self.put(lsn, bytes) };
+    }
+
     /// The memory to write `[start, end)` from: whole units from the ring, the last one, if the log
     /// ends within it, from a copy with zeros behind, in the staging page `number`.
     ///
