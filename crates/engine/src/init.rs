@@ -149,7 +149,7 @@ fn write_control_file(
             now.subsec_micros(),
             std::process::id(),
         ),
-        time: unix_seconds(),
+        time: unix_seconds(&SystemClock::new()),
         mock_authentication_nonce: nonce(),
         next_xid: FullXid::FIRST_NORMAL.xid(),
         next_oid: FIRST_NORMAL_OBJECT,

@@ -243,6 +243,15 @@ impl ServerSettings {
         }
     }
 
+    /// The number of the setting called `name`, which is of type `real`, in its base unit; 0 for a name
+    /// that is none.
+    pub fn real(&self, name: &str) -> f64 {
+        match find(name).map(|index| &self.values[index]) {
+            Some(SettingValue::Real(number)) => *number,
+            _ => 0.0,
+        }
+    }
+
     /// The text of the setting called `name`; empty for a name that is no text setting.
     pub fn text(&self, name: &str) -> &str {
         match find(name).map(|index| &self.values[index]) {

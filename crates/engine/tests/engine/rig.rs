@@ -319,6 +319,7 @@ pub fn faulty(faults: &Arc<Faults>) -> Foundation {
         method: Some(Arc::new(SyncMethod::new(Arc::new(FaultyDisk {
             faults: Arc::clone(faults),
         })))),
+        ..Foundation::default()
     }
 }
 
