@@ -56,10 +56,13 @@
 mod background_writer;
 mod callbacks;
 mod checkpoint_writes;
+mod critical_section;
 mod descriptor;
 mod error;
 mod extension;
 mod frames;
+mod hints;
+mod invalid_pages;
 #[cfg(all(test, trunkline_loom))]
 mod loom_tests;
 mod mapping;
@@ -69,6 +72,7 @@ mod pool;
 mod prefetch;
 mod read_io;
 mod read_stream;
+pub mod redo;
 mod registration;
 mod replacement;
 mod stats;
@@ -83,6 +87,7 @@ mod writeback;
 
 pub use background_writer::{BackgroundWriter, BackgroundWriterConfig, Pause};
 pub use checkpoint_writes::CheckpointWrites;
+pub use critical_section::{ChangeRecord, CriticalSection, PageOfRecord};
 pub use error::{BufferError, PageFailure};
 pub use memory::{HugePages, HugePagesStatus};
 pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};
