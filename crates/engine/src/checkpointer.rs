@@ -283,7 +283,8 @@ impl Checkpointer {
                 return Err(error);
             }
         }
-        let slru_written = self.state.transactions.flush()?;
+        let slru_written = 0;
+        self.state.transactions.flush(io)?;
         let sync = clock.monotonic().saturating_sub(synced.began);
         add(&self.counters.sync_us, micros(sync));
         add(&self.counters.slru_written, slru_written);

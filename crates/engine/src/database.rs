@@ -273,6 +273,7 @@ impl Database {
             &aio,
             Arc::clone(&storage),
             locks,
+            None,
         )?;
         let catalog = Catalog::new(&pool, &transactions, DATABASE_OID);
         let max_connections = usize_setting(&settings, "max_connections");
@@ -537,6 +538,11 @@ impl Database {
     /// which will not be a clean stop.
     pub fn failure(&self) -> Option<&str> {
         self.durable.failure()
+    }
+
+    /// Nothing can be made durable any more: sessions are told to end, and no stop will be clean.
+    pub(crate) fn fail(&self, error: &EngineError) {
+        self.durable.fail(error);
     }
 
     /// Stops cleanly: sessions end, everything is written and synced, and pg_control says so. Stopping
