@@ -64,6 +64,15 @@ pub enum RelationPersistence {
 }
 
 impl RelationPersistence {
+    /// As `pg_class.relpersistence` has it.
+    pub const fn code(self) -> u8 {
+        match self {
+            RelationPersistence::Permanent => b'p',
+            RelationPersistence::Unlogged => b'u',
+            RelationPersistence::Temporary => b't',
+        }
+    }
+
     fn from_code(code: u8) -> Option<RelationPersistence> {
         Some(match code {
             b'p' => RelationPersistence::Permanent,

@@ -9,7 +9,7 @@ use trunkline_aio::{Aio, AioConfig, IoContext, Method, MethodKind, OsStorage, Sy
 use trunkline_buffer::{BufferPool, PoolConfig, ReadStreamLimits, RelFork};
 use trunkline_catalog::{
     Catalog, CatalogError, CatalogWriter, ColumnDefinition, CreateContext, FrozenHorizon, NewTable,
-    NotNull, RowValues, SystemTable, TableDefinition, bootstrap, oids,
+    NotNull, RelationPersistence, RowValues, SystemTable, TableDefinition, bootstrap, oids,
 };
 use trunkline_heap::{HeapError, HeapScan, ScanBlocks};
 use trunkline_pgformat::{BLCKSZ, HeapTupleHeader, HeapTupleRef, Oid, Xid};
@@ -212,6 +212,7 @@ pub fn definition(name: &str) -> TableDefinition {
     let mut value = ColumnDefinition::new("v", types::NUMERIC, (15 << 16 | 2) + 4);
     value.default = Some("0.5".to_owned());
     TableDefinition {
+        persistence: RelationPersistence::Permanent,
         name: name.to_owned(),
         namespace: oids::PG_PUBLIC_NAMESPACE,
         owner: oids::BOOTSTRAP_SUPERUSER,

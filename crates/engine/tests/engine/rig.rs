@@ -10,7 +10,7 @@ use trunkline_aio::{
     DirEntry, Executor, File, FileMetadata, IoRequest, Op, OpenOptions as FileOptions, OsStorage,
     Storage, SyncMethod, SystemCalls,
 };
-use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
+use trunkline_catalog::{ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids};
 use trunkline_engine::{
     Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
     initialise,
@@ -189,6 +189,7 @@ impl Rig {
 
 pub fn definition(name: &str) -> TableDefinition {
     TableDefinition {
+        persistence: RelationPersistence::Permanent,
         name: name.to_owned(),
         namespace: oids::PG_PUBLIC_NAMESPACE,
         owner: oids::BOOTSTRAP_SUPERUSER,

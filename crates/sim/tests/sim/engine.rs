@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use trunkline_aio::{Aio, AioConfig, Clock, Storage, read_file};
-use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
+use trunkline_catalog::{ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids};
 use trunkline_engine::{
     Background, Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session,
     TableScan,
@@ -117,6 +117,7 @@ fn relation(session: &Session, mode: LockMode) -> Result<Arc<RelationDesc>, Engi
 
 fn create_and_fill(session: &mut Session, rows: i32) -> Result<u64, EngineError> {
     let definition = TableDefinition {
+        persistence: RelationPersistence::Permanent,
         name: "t".to_owned(),
         namespace: oids::PG_PUBLIC_NAMESPACE,
         owner: oids::BOOTSTRAP_SUPERUSER,
