@@ -98,6 +98,20 @@ pub enum WalLevel {
 
 impl WalLevel {
     const ALL: [WalLevel; 3] = [WalLevel::Minimal, WalLevel::Replica, WalLevel::Logical];
+
+    /// The level that `number` stands for in files and records.
+    pub fn from_number(number: u32) -> Option<WalLevel> {
+        WalLevel::ALL.get(number as usize).copied()
+    }
+
+    /// The setting's value: `minimal`, `replica`, `logical`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WalLevel::Minimal => "minimal",
+            WalLevel::Replica => "replica",
+            WalLevel::Logical => "logical",
+        }
+    }
 }
 
 /// Why the control file cannot be used.
@@ -140,6 +154,9 @@ pub enum ControlFileError {
     },
 }
 
+/// Bytes of a checkpoint record's contents (`sizeof(CheckPoint)`).
+pub const CHECK_POINT_SIZE: usize = 88;
+
 /// A checkpoint record's contents (`CheckPoint`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckPoint {
@@ -180,6 +197,21 @@ pub struct CheckPoint {
 }
 
 impl CheckPoint {
+    /// Parses a checkpoint record's contents; they must have [`CHECK_POINT_SIZE`] bytes.
+    pub fn decode(bytes: &[u8]) -> Result<CheckPoint, ControlFileError> {
+        match <&[u8; CHECK_POINT_SIZE]>::try_from(bytes) {
+            Ok(bytes) => layout::decode_check_point(bytes),
+            Err(_) => Err(ControlFileError::TooShort {
+                length: bytes.len(),
+            }),
+        }
+    }
+
+    /// A checkpoint record's contents.
+    pub fn encode(&self) -> [u8; CHECK_POINT_SIZE] {
+        layout::encode_check_point(self)
+    }
+
     /// The next xid without its epoch.
     pub const fn next_xid(&self) -> Xid {
         Xid(self.next_full_xid as u32)

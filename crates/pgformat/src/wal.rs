@@ -7,6 +7,7 @@
 //! | [`page_header`] | the header of each 8192-byte page | `access/xlog_internal.h` |
 //! | [`record`] | a record's header, block references, images; assembling a record | `access/xlogrecord.h`, `transam/xloginsert.c` |
 //! | [`decode`] | taking a record apart, restoring page images | `transam/xlogreader.c` |
+//! | [`rmgr`] | what each resource manager's records hold, and the text of `pg_waldump` | `access/rmgrdesc/` |
 //! | [`reader`] | finding the records in pages, and where the log ends | `transam/xlogreader.c` |
 //!
 //! # Writing a record
@@ -54,6 +55,7 @@ pub mod info;
 pub mod page_header;
 pub mod reader;
 pub mod record;
+pub mod rmgr;
 pub mod rmgr_id;
 pub mod segment;
 

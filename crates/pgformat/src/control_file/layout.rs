@@ -4,8 +4,8 @@
 //! a [`Codec`], which fills the field from the bytes or the bytes from the field.
 
 use super::{
-    CheckPoint, ClusterState, ControlFile, ControlFileError, NewCluster, PG_CONTROL_VERSION,
-    WalLevel,
+    CHECK_POINT_SIZE, CheckPoint, ClusterState, ControlFile, ControlFileError, NewCluster,
+    PG_CONTROL_VERSION, WalLevel,
 };
 use crate::ids::{Lsn, Oid, Xid};
 
@@ -17,6 +17,8 @@ pub(super) const CRC: usize = 292;
 pub(super) const FLOAT_FORMAT: f64 = 1_234_567.0;
 
 const VERSION: usize = 8;
+/// Where the copy of the last checkpoint record's contents is.
+const CHECK_POINT: usize = 40;
 
 pub(super) fn version(bytes: &[u8; SIZE]) -> u32 {
     u32::from_le_bytes(array_at(bytes, VERSION))
@@ -47,6 +49,34 @@ pub(super) fn encode(control: &ControlFile, file: &mut [u8]) {
         Ok(()) => {}
         Err(never) => match never {},
     }
+}
+
+pub(super) fn decode_check_point(
+    bytes: &[u8; CHECK_POINT_SIZE],
+) -> Result<CheckPoint, ControlFileError> {
+    let mut control = [0; SIZE];
+    control[CHECK_POINT..CHECK_POINT + CHECK_POINT_SIZE].copy_from_slice(bytes);
+    // Every field is overwritten.
+    let mut check_point = ControlFile::for_new_cluster(&NewCluster {
+        system_identifier: 0,
+        time: 0,
+        mock_authentication_nonce: [0; 32],
+        next_xid: Xid::INVALID,
+        next_oid: Oid::INVALID,
+        has_checksums: false,
+    })
+    .check_point_copy;
+    each_check_point_field(&mut check_point, &mut Reader(&control))?;
+    Ok(check_point)
+}
+
+pub(super) fn encode_check_point(check_point: &CheckPoint) -> [u8; CHECK_POINT_SIZE] {
+    let mut control = [0; SIZE];
+    match each_check_point_field(&mut check_point.clone(), &mut Writer(&mut control)) {
+        Ok(()) => {}
+        Err(never) => match never {},
+    }
+    array_at(&control, CHECK_POINT)
 }
 
 fn array_at<const N: usize>(bytes: &[u8; SIZE], at: usize) -> [u8; N] {

@@ -22,6 +22,16 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 
+    /// Leaves out padding.
+    pub fn skip(&mut self, length: usize) -> Option<()> {
+        self.take(length).map(|_| ())
+    }
+
+    /// Whether everything was taken.
+    pub const fn end(self) -> Option<()> {
+        if self.0.is_empty() { Some(()) } else { None }
+    }
+
     pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;

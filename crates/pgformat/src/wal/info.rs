@@ -168,3 +168,43 @@ pub mod heap2 {
     /// A command id, for logical decoding.
     pub const NEW_CID: u8 = 0x70;
 }
+
+/// Resource manager `Btree` (`access/nbtxlog.h`).
+pub mod btree {
+    /// A tuple was added to a leaf.
+    pub const INSERT_LEAF: u8 = 0x00;
+    /// A tuple was added to an inner page.
+    pub const INSERT_UPPER: u8 = 0x10;
+    /// The same, and the metapage changed.
+    pub const INSERT_META: u8 = 0x20;
+    /// A page was split, the new tuple being on the left one.
+    pub const SPLIT_L: u8 = 0x30;
+    /// A page was split, the new tuple being on the right one.
+    pub const SPLIT_R: u8 = 0x40;
+    /// A tuple was added and a posting list split.
+    pub const INSERT_POST: u8 = 0x50;
+    /// Tuples with equal keys became posting lists.
+    pub const DEDUP: u8 = 0x60;
+    /// Tuples were deleted when an insertion needed room.
+    pub const DELETE: u8 = 0x70;
+    /// A half-dead page was unlinked.
+    pub const UNLINK_PAGE: u8 = 0x80;
+    /// The same, and the metapage changed.
+    pub const UNLINK_PAGE_META: u8 = 0x90;
+    /// There is a new root.
+    pub const NEWROOT: u8 = 0xa0;
+    /// A leaf became half-dead.
+    pub const MARK_PAGE_HALFDEAD: u8 = 0xb0;
+    /// Tuples were deleted by vacuum.
+    pub const VACUUM: u8 = 0xc0;
+    /// A deleted page is used again.
+    pub const REUSE_PAGE: u8 = 0xd0;
+    /// What the metapage says of cleaning up changed.
+    pub const META_CLEANUP: u8 = 0xe0;
+}
+
+/// Resource manager `Sequence` (`commands/sequence.h`).
+pub mod sequence {
+    /// The sequence's tuple.
+    pub const LOG: u8 = 0x00;
+}
