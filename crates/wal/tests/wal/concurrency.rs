@@ -8,7 +8,7 @@ use trunkline_pgformat::Lsn;
 use trunkline_wal::{FlushState, SyncMethod, WalConfig};
 
 use crate::gate::Gate;
-use crate::support::{Cluster, config, length_to_unit_end, over, within_limit};
+use crate::support::{Cluster, config, insert, length_to_unit_end, over, within_limit};
 
 struct Gated {
     gate: Arc<Gate>,
@@ -185,20 +185,20 @@ fn a_sync_covers_what_was_written_before_its_submission_and_no_more() {
     within_limit(|| {
         for method in [SyncMethod::Fdatasync, SyncMethod::Fsync] {
             let mut it = gated(|config| config.wal_sync_method = method);
-            let first = it.cluster.insert(1, 5000);
+            let length = length_to_unit_end(&it.cluster.wal, 1);
+            let first = it.cluster.insert(1, length);
             assert!(it.in_flight(first.end));
             it.gate.release(0);
-            // Written, and not durable; asking again starts the sync.
+            // Written, and not durable. The next write is in flight when the sync is submitted.
             assert_eq!(it.cluster.wal.durable_lsn(), it.cluster.start);
-            assert!(it.in_flight(first.end));
-            let ops: Vec<Op> = it.gate.held_ranges().iter().map(|range| range.0).collect();
-            assert_eq!(ops.len(), 1);
-            assert!(matches!(ops[0], Op::Fdatasync | Op::Fsync));
-            // Written while the sync is in flight.
             let second = it.cluster.insert(2, 5000);
             assert!(it.in_flight(second.end));
-            it.gate.release(1);
-            assert_eq!(it.gate.held(), 1);
+            assert!(it.in_flight(first.end));
+            let ops: Vec<Op> = it.gate.held_ranges().iter().map(|range| range.0).collect();
+            assert_eq!(ops.len(), 2);
+            assert_eq!(ops[0], Op::Writev);
+            assert!(matches!(ops[1], Op::Fdatasync | Op::Fsync));
+            it.gate.release(0);
             it.gate.release(0);
             assert_eq!(it.cluster.wal.durable_lsn(), first.end);
             assert!(it.in_flight(second.end));
@@ -213,6 +213,34 @@ fn a_sync_covers_what_was_written_before_its_submission_and_no_more() {
             it.gate.release(0);
             assert_eq!(it.start_flush(third.end), FlushState::Durable);
         }
+    });
+}
+
+#[test]
+fn nobody_fills_a_page_of_the_ring_before_it_is_written() {
+    within_limit(|| {
+        let mut it = gated(|config| config.io_wal_target_blocks = 1);
+        let inserter = std::thread::spawn({
+            let (wal, aio) = (Arc::clone(&it.cluster.wal), Arc::clone(&it.cluster.aio));
+            move || {
+                let mut io = aio.issuer(2).unwrap();
+                let places = (1..30).map(|id| (insert(&wal, &mut io, id, 100_000).unwrap(), id));
+                let places: Vec<_> = places.collect();
+                wal.flush(&mut io, wal.insert_lsn()).unwrap();
+                places
+            }
+        });
+        // Three times the ring: it waits, and the writes are made from what is there then.
+        while it.cluster.wal.stats().buffers_full == 0 {
+            std::thread::yield_now();
+        }
+        it.gate.open();
+        let inserted = inserter.join().unwrap();
+        let expected: Vec<_> = inserted
+            .iter()
+            .map(|(place, id)| (place.start, *id))
+            .collect();
+        assert_eq!(it.cluster.read_back(), expected);
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use trunkline_aio::{Aio, IoContext, Storage};
 use trunkline_pgformat::Lsn;
-use trunkline_sim::{DiskImage, SimConfig, SimDisk};
+use trunkline_sim::{DiskImage, NameOrder, SimConfig, SimDisk};
 use trunkline_wal::{SyncMethod, Wal, WalConfig, WalError, WalPosition, invalidate_beyond};
 
 use crate::support::{
@@ -217,7 +217,47 @@ fn nothing_acknowledged_is_missing_after_a_power_cut_at_every_step_twice() {
     });
 }
 
-/// That the test above can fail: without making stale records invalid, some seed shows them.
+#[test]
+fn what_is_written_to_a_recycled_segment_is_found_under_its_new_name() {
+    within_limit(|| {
+        for seed in 0..16 {
+            println!("seed {seed}");
+            let disk = SimDisk::new(SimConfig {
+                name_order: NameOrder::Unordered,
+                ..SimConfig::new(seed)
+            });
+            let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+            storage.create_dir(Path::new(DIRECTORY)).unwrap();
+            storage.sync_dir(Path::new("/")).unwrap();
+            let config = wal_config(SyncMethod::OpenDatasync);
+            let clock = Arc::new(disk.clone());
+            let mut cluster = Cluster::create(&core(&disk), storage, clock, config.clone());
+            let mut redo = cluster.start;
+            for id in 0..9 {
+                redo = cluster.insert(id, 480_000).end;
+            }
+            cluster.wal.flush(&mut cluster.io, redo).unwrap();
+            cluster
+                .wal
+                .remove_old_segments(cluster.start, redo)
+                .unwrap();
+            let recycled = cluster.wal.stats().segments_recycled;
+            assert!(recycled > 0);
+            let mut expected = Vec::new();
+            for number in 1..4 {
+                let inserted = cluster.insert(number, 400_000);
+                cluster.wal.flush(&mut cluster.io, inserted.end).unwrap();
+                expected.push(number);
+            }
+            assert_eq!(cluster.wal.stats().segments_recycled, recycled);
+            let disk = disk.restart();
+            let (found, _) = recover(&disk, &config, redo);
+            assert_eq!(found, expected);
+        }
+    });
+}
+
+/// That the test of every step can fail: without making stale records invalid, some seed shows them.
 #[test]
 fn without_invalidation_stale_records_would_follow_new_ones() {
     let stale = std::panic::catch_unwind(|| {

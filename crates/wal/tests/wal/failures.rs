@@ -160,8 +160,27 @@ fn who_waits_for_the_ring_or_a_flush_is_told_of_a_failure() {
                     .unwrap()
             }
         });
+        // Behind a place that will never be filled.
+        while cluster.wal.stats().buffers_full == 0 {
+            std::thread::yield_now();
+        }
+        let flushes = cluster.wal.stats().flushes;
+        let behind = std::thread::spawn({
+            let (wal, aio) = (Arc::clone(&cluster.wal), Arc::clone(&aio));
+            move || {
+                let mut io = aio.issuer(4).unwrap();
+                wal.flush(&mut io, wal.insert_lsn()).unwrap_err()
+            }
+        });
+        while cluster.wal.stats().flushes == flushes {
+            std::thread::yield_now();
+        }
+        // Most likely it sleeps by now.
+        for _ in 0..1000 {
+            std::thread::yield_now();
+        }
         gate.release_with(0, -EIO);
-        for waiter in [flusher, inserter] {
+        for waiter in [flusher, inserter, behind] {
             let error = waiter.join().unwrap();
             assert_eq!(error.errno(), Some(EIO), "{error}");
         }
