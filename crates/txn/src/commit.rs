@@ -160,3 +160,6 @@ pub(crate) fn abort(
     }
     manager.procs().end(xid);
 }
+
+#[cfg(all(test, not(trunkline_loom)))]
+mod tests;

@@ -114,7 +114,7 @@ fn a_snapshot_keeps_its_moment() {
 
 #[test]
 fn a_transaction_sees_its_earlier_commands() {
-    let (_root, manager, mut io) = cluster(1, 1000);
+    let (_root, manager, _io) = cluster(1, 1000);
     let transaction = manager.begin(1);
     let without_id = transaction.snapshot();
     let xid = transaction.assign_xid().unwrap().xid();
@@ -317,7 +317,7 @@ fn ids_wrap_into_the_next_epoch() {
 #[test]
 fn no_id_is_assigned_beyond_the_safe_limit() {
     let next_xid = (1 << 32) + 1000;
-    let (_root, manager, mut io) = cluster(1, next_xid);
+    let (_root, manager, _io) = cluster(1, next_xid);
     let mut limits = manager.limits();
     limits.oldest_xid = FullXid(next_xid + 3_000_000 - u64::from(u32::MAX >> 1));
     manager.set_limits(limits.clone());
@@ -365,7 +365,7 @@ fn waiting_for_a_transaction_ends_with_it() {
 
 #[test]
 fn an_abandoned_transaction_is_aborted() {
-    let (_root, manager, mut io) = cluster(1, 1000);
+    let (_root, manager, _io) = cluster(1, 1000);
     let transaction = manager.begin(1);
     let xid = transaction.assign_xid().unwrap().xid();
     drop(transaction);
