@@ -13,13 +13,13 @@
 //!    memory, with an LSN that no log reaches: so it is never written (B4), and the engine stops.
 
 use crate::error::BufferError;
-use crate::pinned::ExclusiveGuard;
+use crate::pinned::{ExclusiveGuard, PinnedBuffer};
 use crate::pool::BufferPool;
 use arrayvec::ArrayVec;
 use trunkline_aio::IoContext;
 use trunkline_pgformat::wal::info::XLR_CHECK_CONSISTENCY;
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
-use trunkline_pgformat::{Lsn, PageMut, Xid};
+use trunkline_pgformat::{Lsn, PageBytes, PageMut, Xid};
 use trunkline_wal::{ImagePolicy, LoggedBlock, WalError, WalRecord};
 
 /// An LSN that no log reaches.
@@ -53,11 +53,28 @@ impl CriticalSection {
     }
 }
 
+/// A page that is locked exclusively, lent to the one who logs its change.
+#[derive(Debug)]
+pub struct LentPage<'r> {
+    buffer: &'r PinnedBuffer,
+    bytes: &'r mut PageBytes,
+}
+
+impl ExclusiveGuard<'_> {
+    /// Lends the page to [`CriticalSection::log`].
+    pub fn lend(&mut self) -> LentPage<'_> {
+        LentPage {
+            buffer: self.buffer(),
+            bytes: self,
+        }
+    }
+}
+
 /// A page that a record is about.
 #[derive(Debug)]
-pub struct PageOfRecord<'r, 'p> {
-    /// The page, changed and dirty.
-    pub page: &'r mut ExclusiveGuard<'p>,
+pub struct PageOfRecord<'r> {
+    /// The page, changed and dirty: [`ExclusiveGuard::lend`].
+    pub page: LentPage<'r>,
     /// Whether its image goes along.
     pub image: ImagePolicy,
     /// It has PostgreSQL's layout: its free space need not be logged.
@@ -96,7 +113,7 @@ impl CriticalSection {
         pool: &BufferPool,
         io: &mut IoContext,
         record: ChangeRecord<'_>,
-        pages: &mut [PageOfRecord<'_, '_>],
+        pages: &mut [PageOfRecord<'_>],
     ) -> Result<(), BufferError> {
         let Some(wal) = pool.wal() else {
             return Ok(());
@@ -131,23 +148,26 @@ impl CriticalSection {
         };
         for page in pages {
             if page.takes_lsn || outcome.is_err() {
-                PageMut::new(page.page).set_lsn(lsn);
+                PageMut::new(page.page.bytes).set_lsn(lsn);
             }
         }
         outcome
     }
 }
 
-fn logged_block<'b>(id: u8, page: &'b PageOfRecord<'_, '_>) -> LoggedBlock<'b> {
-    let buffer = page.page.buffer();
-    assert!(buffer.is_dirty(), "a change is logged of a page that is clean");
+fn logged_block<'b>(id: u8, page: &'b PageOfRecord<'_>) -> LoggedBlock<'b> {
+    let buffer = page.page.buffer;
+    assert!(
+        buffer.is_dirty(),
+        "a change is logged of a page that is clean"
+    );
     let tag = buffer.tag();
     LoggedBlock {
         id,
         locator: tag.rel_fork.rel,
         fork: tag.rel_fork.fork,
         block: tag.block,
-        page: page.page,
+        page: page.page.bytes,
         standard: page.standard,
         image: page.image,
         keep_data: false,

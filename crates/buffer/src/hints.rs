@@ -44,7 +44,7 @@ impl ExclusiveGuard<'_> {
         };
         let logged = CriticalSection::run("an image for hints", |section| {
             let page = PageOfRecord {
-                page: self,
+                page: self.lend(),
                 image: ImagePolicy::Always,
                 standard: true,
                 data: &[],

@@ -87,7 +87,7 @@ mod writeback;
 
 pub use background_writer::{BackgroundWriter, BackgroundWriterConfig, Pause};
 pub use checkpoint_writes::CheckpointWrites;
-pub use critical_section::{ChangeRecord, CriticalSection, PageOfRecord};
+pub use critical_section::{ChangeRecord, CriticalSection, LentPage, PageOfRecord};
 pub use error::{BufferError, PageFailure};
 pub use memory::{HugePages, HugePagesStatus};
 pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};

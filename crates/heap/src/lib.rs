@@ -27,8 +27,12 @@
 
 mod bulk_insert;
 mod error;
+mod logging;
+mod mask;
 mod modify;
 mod page_hints;
+pub mod redo;
+mod relation;
 mod scan;
 mod spare_pages;
 mod visibility;
@@ -36,7 +40,9 @@ mod visibility_map;
 
 pub use bulk_insert::{BulkInsert, BulkInsertOptions, TupleBatch};
 pub use error::HeapError;
+pub use mask::mask_page;
 pub use modify::HeapWriter;
+pub use relation::HeapRelation;
 pub use scan::{HeapPage, HeapScan, ScanBlocks};
 pub use spare_pages::{InsertTargets, SparePages};
 pub use visibility::tuple_is_visible;

@@ -11,7 +11,7 @@ use trunkline_catalog::{
     Catalog, CatalogError, CatalogWriter, ColumnDefinition, CreateContext, FrozenHorizon, NewTable,
     NotNull, RelationPersistence, RowValues, SystemTable, TableDefinition, bootstrap, oids,
 };
-use trunkline_heap::{HeapError, HeapScan, ScanBlocks};
+use trunkline_heap::{HeapError, HeapRelation, HeapScan, ScanBlocks};
 use trunkline_pgformat::{BLCKSZ, HeapTupleHeader, HeapTupleRef, Oid, Xid};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{
@@ -167,7 +167,7 @@ impl Cluster {
         let blocks = self.pool.nblocks(RelFork::main(locator)).unwrap();
         let mut scan = HeapScan::new(
             &self.pool,
-            locator,
+            HeapRelation::permanent(locator),
             ScanBlocks::new(blocks),
             ReadStreamLimits::default(),
         );

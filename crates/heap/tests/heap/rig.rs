@@ -8,8 +8,8 @@ use trunkline_aio::{
 };
 use trunkline_buffer::{BufferPool, HugePages, PoolConfig, ReadStreamLimits, RelFork};
 use trunkline_heap::{
-    BulkInsert, BulkInsertOptions, HeapError, HeapScan, HeapWriter, PageVisibility, ScanBlocks,
-    SparePages, TupleBatch, VisibilityMap,
+    BulkInsert, BulkInsertOptions, HeapError, HeapRelation, HeapScan, HeapWriter, PageVisibility,
+    ScanBlocks, SparePages, TupleBatch, VisibilityMap,
 };
 use trunkline_pgformat::{
     BLCKSZ, BlockNumber, DEFAULTTABLESPACE_OID, ForkNumber, HeapTupleHeader, HeapTupleRef,
@@ -27,6 +27,7 @@ pub const TABLE: RelFileLocator = RelFileLocator {
     db_oid: Oid(5),
     rel_number: 16384,
 };
+pub const RELATION: HeapRelation = HeapRelation::permanent(TABLE);
 pub const MAIN: RelFork = RelFork {
     rel: TABLE,
     fork: ForkNumber::Main,
@@ -150,7 +151,7 @@ impl Rig {
             command_id: transaction.command_id(true),
             frozen,
         };
-        BulkInsert::new(&self.pool, TABLE, options, spare)
+        BulkInsert::new(&self.pool, RELATION, options, spare)
     }
 
     /// Loads `rows` rows with texts of `text_bytes`, in batches; what is spare afterwards.
@@ -190,7 +191,7 @@ impl Rig {
         HeapWriter::new(
             &self.pool,
             &self.transactions,
-            TABLE,
+            RELATION,
             xid,
             transaction.command_id(true),
         )
@@ -202,7 +203,7 @@ impl Rig {
 
     pub fn scan(&self) -> HeapScan {
         let blocks = ScanBlocks::new(self.blocks());
-        HeapScan::new(&self.pool, TABLE, blocks, ReadStreamLimits::default())
+        HeapScan::new(&self.pool, RELATION, blocks, ReadStreamLimits::default())
     }
 
     /// Visible rows, counted and visited, which must agree; leaves hints.
@@ -251,7 +252,7 @@ impl Rig {
 
     /// What the visibility map says of a block.
     pub fn map(&mut self, block: BlockNumber) -> PageVisibility {
-        VisibilityMap::new(&self.pool, TABLE)
+        VisibilityMap::new(&self.pool, RELATION)
             .get(block, &mut self.io)
             .unwrap()
     }

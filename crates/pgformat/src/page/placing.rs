@@ -103,7 +103,10 @@ impl PageMut<'_> {
         if usize::from(self.view().lower()) > PAGE_HEADER_SIZE {
             self.cut_line_pointers(keep);
         }
-        let has_unused = self.view().line_pointers().any(|(_, pointer)| unused(pointer));
+        let has_unused = self
+            .view()
+            .line_pointers()
+            .any(|(_, pointer)| unused(pointer));
         self.set_has_free_line_pointers(has_unused);
     }
 
