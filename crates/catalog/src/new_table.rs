@@ -491,11 +491,11 @@ fn dependencies(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::RelationPersistence;
     use crate::bootstrap::parse_row;
     use crate::copy_text::unescape;
     use crate::definition::{ColumnDefinition, NotNull};
     use crate::relation::RelationDesc;
+    use crate::relation::RelationPersistence;
     use crate::system_table::{system_table, system_table_by_name};
 
     /// What PostgreSQL 18 wrote: the new table's name, the system table, its row.

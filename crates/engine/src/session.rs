@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::{ReadStreamLimits, RelFork};
@@ -254,6 +254,10 @@ impl Session {
             .into());
         }
         self.statement = Some(self.cancel().begin_statement());
+        if let Err(error) = self.database.check_failure() {
+            self.end_statement();
+            return Err(error);
+        }
         // A statement that was told to stop before it began (termination) does not begin.
         if let Err(cancelled) = self.cancel().check() {
             self.end_statement();
@@ -520,17 +524,25 @@ impl Session {
 
     fn commit_options(&self) -> CommitOptions {
         CommitOptions {
-            synchronous: true,
-            now: now(),
+            // Of a standby there is none to wait for.
+            synchronous: self.settings.text("synchronous_commit") != "off",
+            now: self.now(),
         }
+    }
+
+    /// The time of day, for the records of transactions' ends.
+    fn now(&self) -> TimestampTz {
+        TimestampTz::since_unix_epoch(self.database.clock().since_epoch())
     }
 
     fn abort_work(&mut self) {
         let Some(work) = self.work.take() else {
             return;
         };
+        // What failed may have been the log.
+        self.database.durable.check_log();
         let files = match self.issuer() {
-            Ok(mut io) => work.transaction.abort(&mut io, now()),
+            Ok(mut io) => work.transaction.abort(&mut io, self.now()),
             Err(error) => {
                 tracing::debug!(%error, "a transaction is aborted without a record");
                 work.transaction.abandon()
@@ -560,15 +572,6 @@ impl Session {
         }
         self.database.delete_files(&files);
     }
-}
-
-/// The wall clock, for the records of transactions' ends.
-fn now() -> TimestampTz {
-    TimestampTz::since_unix_epoch(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
 }
 
 /// Lets a transaction's locks go, and what waits for tables to be unused proceed; also if something

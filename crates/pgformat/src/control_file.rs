@@ -422,6 +422,7 @@ impl ControlFile {
             next_xid: Xid::FIRST_NORMAL,
             next_oid: Oid::INVALID,
             has_checksums: true,
+            wal_segment_size: SegmentSize::DEFAULT,
         });
         type Constant = (&'static str, fn(&ControlFile) -> u64);
         let compared: [Constant; 11] = [
@@ -478,6 +479,7 @@ mod tests {
             next_xid: Xid(750),
             next_oid: Oid(16_384),
             has_checksums: true,
+            wal_segment_size: SegmentSize::DEFAULT,
         })
     }
 

@@ -480,6 +480,7 @@ fn a_new_control_file_has_the_settings_of_initdb() {
         next_xid: theirs.check_point_copy.next_xid(),
         next_oid: theirs.check_point_copy.next_oid,
         has_checksums: true,
+        wal_segment_size: SegmentSize::DEFAULT,
     });
     assert_eq!(ours.encode().len(), CONTROL_FILE_SIZE);
     ours.check_point = theirs.check_point;

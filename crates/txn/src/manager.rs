@@ -298,7 +298,7 @@ impl TransactionManager {
         }
     }
 
-    /// Writes and syncs the commit log. A checkpoint that has other things to do meanwhile takes the
+    /// Writes and syncs the commit log, and gives the number of pages written. A checkpoint that has other things to do meanwhile takes the
     /// steps of [`PgXact::begin_flush`] instead.
     ///
     /// # Errors
@@ -306,7 +306,7 @@ impl TransactionManager {
     ///
     /// # Panics
     /// If another flush is not over.
-    pub fn flush(&self, io: &mut IoContext) -> Result<(), TxnError> {
+    pub fn flush(&self, io: &mut IoContext) -> Result<u64, TxnError> {
         self.check_failure()?;
         self.pg_xact.begin_flush()?.run(io)
     }

@@ -90,6 +90,9 @@ pub enum SettingError {
         /// The memory that there is, with its unit.
         usable: String,
     },
+    /// Fewer WAL segments than there must be.
+    #[error("\"{0}\" must be at least twice \"wal_segment_size\"")]
+    TooFewSegments(&'static str),
     /// What it steers does not exist in this engine.
     #[error("setting \"{name}\" to \"{value}\" is not supported")]
     NotSupported {
@@ -127,7 +130,8 @@ impl SettingError {
             SettingError::Unrecognized(_) => "42704",
             SettingError::InvalidValue { .. }
             | SettingError::OutOfRange { .. }
-            | SettingError::RequiresBoolean { .. } => "22023",
+            | SettingError::RequiresBoolean { .. }
+            | SettingError::TooFewSegments(_) => "22023",
             SettingError::Internal(_)
             | SettingError::NeedsRestart(_)
             | SettingError::NotNow(_)

@@ -23,7 +23,8 @@ struct ManualClock {
 
 impl ManualClock {
     fn advance(&self, by: Duration) {
-        self.now_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.now_ms
+            .fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
 }
 

@@ -158,7 +158,7 @@ fn a_stop_is_final_and_can_be_repeated() {
     drop((session, io));
     let database = Arc::clone(rig.database());
     let next_xid = database.transactions().next_xid();
-    let next_oid = database.new_oid();
+    let next_oid = database.new_oid().unwrap();
     database.stop().unwrap();
     database.stop().unwrap();
     assert_eq!(
@@ -177,5 +177,5 @@ fn a_stop_is_final_and_can_be_repeated() {
     rig.restart();
     // Numbers go on where they were.
     assert_eq!(rig.database().transactions().next_xid(), next_xid);
-    assert_eq!(rig.database().new_oid().0, next_oid.0 + 1);
+    assert_eq!(rig.database().new_oid().unwrap().0, next_oid.0 + 1);
 }

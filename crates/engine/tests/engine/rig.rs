@@ -10,7 +10,9 @@ use trunkline_aio::{
     DirEntry, Executor, File, FileMetadata, IoRequest, Op, OpenOptions as FileOptions, OsStorage,
     Storage, SyncMethod, SystemCalls,
 };
-use trunkline_catalog::{ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids};
+use trunkline_catalog::{
+    ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids,
+};
 use trunkline_engine::{
     Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
     initialise,

@@ -9,7 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use trunkline_aio::{Aio, AioConfig, Clock, Storage, read_file};
-use trunkline_catalog::{ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids};
+use trunkline_catalog::{
+    ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids,
+};
 use trunkline_engine::{
     Background, Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session,
     TableScan,

@@ -42,6 +42,7 @@ pub struct SlruFlush {
     segments: VecDeque<u32>,
     syncs: VecDeque<SegmentSync>,
     sync_directory: bool,
+    pages_written: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,7 @@ impl SlruFlush {
             segments: VecDeque::new(),
             syncs: VecDeque::new(),
             sync_directory: false,
+            pages_written: 0,
         }
     }
 
@@ -111,15 +113,15 @@ impl SlruFlush {
         result
     }
 
-    /// Drives it to its end.
+    /// Drives it to its end, and gives the number of pages that it has written.
     ///
     /// # Errors
     /// As [`SlruFlush::step`].
-    pub fn run(mut self, io: &mut IoContext) -> Result<(), TxnError> {
+    pub fn run(mut self, io: &mut IoContext) -> Result<u64, TxnError> {
         while let FlushProgress::InFlight(wait_ref) = self.step(io)? {
             io.wait(wait_ref);
         }
-        Ok(())
+        Ok(self.pages_written)
     }
 
     fn advance(&mut self, io: &mut IoContext) -> Result<FlushProgress, TxnError> {
@@ -254,6 +256,7 @@ impl SlruFlush {
                 .written(Xid::INVALID, segment, offset, result);
             release_page(&self.slru, number, &page, written.is_ok());
             written?;
+            self.pages_written += 1;
         }
         Ok(())
     }
