@@ -145,7 +145,7 @@ impl Wal {
         // A header for the data's length takes two bytes, or five from 256 bytes on.
         let data = match length {
             ..=24 => 0,
-            ..=281 => length as usize - 26,
+            25..=281 => length as usize - 26,
             _ => length as usize - 29,
         };
         let mut headers = HeaderBuffer::new();

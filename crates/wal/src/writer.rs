@@ -255,7 +255,9 @@ mod tests {
     }
 
     fn state(start: u64, sync_method: SyncMethod) -> WriterState {
-        let size = SegmentSize::new(SEGMENT as u32).unwrap();
+        let Some(size) = SegmentSize::new(SEGMENT as u32) else {
+            panic!("no size of a segment");
+        };
         WriterState::new(size, UNIT, 16 * UNIT, 4, sync_method, Lsn(start))
     }
 
