@@ -63,7 +63,7 @@ mod loom_orders {
 
     fn in_every_order(body: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
+        builder.preemption_bound = Some(2);
         builder.check(body);
     }
 
