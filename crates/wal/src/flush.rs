@@ -13,10 +13,7 @@
 //! A handle is acquired before its range is claimed: acquiring may complete I/O, and completions take
 //! the writer's lock. From the claim on, the range's wait reference is known to everybody; who meets
 //! it before the I/O is started waits for some instructions of another thread.
-#![expect(
-    unsafe_code,
-    reason = "starts writes of the ring's memory, which they keep alive"
-)]
+#![expect(unsafe_code, reason = "starts writes of the ring's memory, which they keep alive")]
 
 use std::sync::Arc;
 
@@ -90,7 +87,9 @@ impl Wal {
                 FlushState::Inserting => {
                     let progress = &self.progress;
                     io.submit();
-                    progress.tickets.wait_for_lsn(lsn, || progress.has_failed());
+                    progress
+                        .tickets
+                        .wait_for_lsn(lsn, || progress.has_failed());
                 }
             }
         }
@@ -167,7 +166,9 @@ impl Wal {
             if self.progress.tickets.completed_lsn() < lsn {
                 io.submit();
                 let progress = &self.progress;
-                progress.tickets.wait_for_lsn(lsn, || progress.has_failed());
+                progress
+                    .tickets
+                    .wait_for_lsn(lsn, || progress.has_failed());
                 continue;
             }
             let mut blocked = None;

@@ -69,10 +69,7 @@ fn flushes_are_in_flight_at_once_and_none_waits_for_a_later_one() {
         assert!(it.in_flight(fourth.end));
         assert_eq!(it.gate.held(), 3);
         let stats = it.cluster.wal.stats();
-        assert!(
-            stats.paddings >= 2 && stats.partial_block_waits == 1,
-            "{stats:?}"
-        );
+        assert!(stats.paddings >= 2 && stats.partial_block_waits == 1, "{stats:?}");
 
         // The last two are done; they do not count before the one before them does.
         it.gate.release(2);

@@ -142,7 +142,12 @@ pub fn record_of<'a>(parts: &'a [&'a [u8]]) -> WalRecord<'a> {
     }
 }
 
-pub fn insert(wal: &Wal, io: &mut IoContext, id: u64, length: usize) -> Result<Inserted, WalError> {
+pub fn insert(
+    wal: &Wal,
+    io: &mut IoContext,
+    id: u64,
+    length: usize,
+) -> Result<Inserted, WalError> {
     let data = data_of(id, length);
     // In pieces of odd lengths.
     let (first, second) = data.split_at(length / 3);
