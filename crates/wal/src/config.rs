@@ -183,12 +183,7 @@ impl WalConfig {
             1000,
         )?;
         range("wal_writer_delay", self.wal_writer_delay_ms, 1, 10_000)?;
-        range(
-            "io_wal_concurrency",
-            self.io_wal_concurrency as u64,
-            1,
-            256,
-        )?;
+        range("io_wal_concurrency", self.io_wal_concurrency as u64, 1, 256)?;
         range(
             "io_wal_target_blocks",
             self.io_wal_target_blocks as u64,

@@ -92,7 +92,10 @@ impl RangeQueue {
     /// # Panics
     /// If there is no room, or nothing to claim.
     pub(crate) fn claim(&mut self, end: Lsn, io: WaitRef) -> usize {
-        assert!(self.ranges.len() < self.limit, "too many WAL I/Os in flight");
+        assert!(
+            self.ranges.len() < self.limit,
+            "too many WAL I/Os in flight"
+        );
         assert!(end > self.claimed, "an empty range of the WAL");
         let number = (self.first + self.ranges.len()) % self.limit;
         self.ranges.push_back(Range {
