@@ -61,9 +61,9 @@ mod loom_orders {
 
     use super::*;
 
-    fn in_every_order(body: impl Fn() + Sync + Send + 'static) {
+    fn in_every_order(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
+        builder.preemption_bound = Some(preemptions);
         builder.check(body);
     }
 
@@ -107,7 +107,7 @@ mod loom_orders {
 
     #[test]
     fn loom_a_checkpoint_misses_no_commit() {
-        in_every_order(|| {
+        in_every_order(2, || {
             let log = Log::new();
             let commits: Vec<_> = (0..2)
                 .map(|number| {
@@ -125,7 +125,7 @@ mod loom_orders {
     /// The second checkpoint meets a commit that entered while the first one changed the epoch.
     #[test]
     fn loom_two_checkpoints_miss_no_commit() {
-        in_every_order(|| {
+        in_every_order(4, || {
             let log = Log::new();
             let commit = {
                 let log = Arc::clone(&log);
