@@ -73,6 +73,8 @@ pub(super) fn make_anew(
     data_dir: &Path,
     io: &mut IoContext,
 ) -> Result<(), RecoveryError> {
+    // Of a table whose init fork redo has made, the others may still be there.
+    remove_files(storage, data_dir)?;
     let directory = directory(data_dir);
     for number in unlogged_numbers(&names(storage, &directory)?) {
         let init = directory.join(format!("{number}{INIT_SUFFIX}"));
