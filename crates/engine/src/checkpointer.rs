@@ -34,7 +34,7 @@ use crate::error::{EngineError, StatementError};
 
 /// Buffers that one step of a checkpoint in a hurry deals with.
 const FAST_STEP_BUFFERS: usize = 1024;
-/// A timed checkpoint that failed is due still, but is not tried again before this has passed.
+/// A checkpoint that failed is due still, if it was, but is not tried again before this has passed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The settings of checkpoints.
@@ -154,6 +154,8 @@ pub(crate) struct Checkpointer {
     estimate_bytes: f64,
     /// When the next timed one is due.
     due: Duration,
+    /// After a failure: when nobody's asking is enough again.
+    retry_at: Duration,
     /// When it would be if the running one had not begun.
     due_before: Duration,
 }
@@ -177,6 +179,7 @@ impl Checkpointer {
             estimate_bytes: 0.0,
             due,
             due_before: due,
+            retry_at: Duration::ZERO,
         }
     }
 
@@ -201,7 +204,8 @@ impl Checkpointer {
             self.state.fail(error);
         }
         self.state.check_log();
-        self.due = self.due_before.max(now + RETRY_AFTER);
+        self.retry_at = now + RETRY_AFTER;
+        self.due = self.due_before.max(self.retry_at);
         self.requests.finish(Err(StatementError {
             sqlstate: error.sqlstate(),
             message: error.to_string(),
@@ -216,7 +220,18 @@ impl Checkpointer {
         now: Duration,
     ) -> Result<CheckpointerStep, EngineError> {
         let mut wanted = self.requests.wanted();
-        if is_wal_due(&self.state, self.config.wal_distance_bytes) {
+        self.state.check_log();
+        if let Some(failure) = self.state.failure() {
+            if wanted.is_none() {
+                return Ok(CheckpointerStep::Pause(self.config.timeout));
+            }
+            self.requests.begin();
+            let failure = StatementError::new("58030", failure);
+            self.requests.finish(Err(failure));
+            return Ok(CheckpointerStep::Again);
+        }
+        let may_try = now >= self.retry_at;
+        if may_try && is_wal_due(&self.state, self.config.wal_distance_bytes) {
             let cause = CheckpointCause::WAL;
             wanted = Some(wanted.map_or(cause, |wanted| wanted.and(cause)));
         }
@@ -234,12 +249,6 @@ impl Checkpointer {
             add(&self.counters.num_requested, 1);
         } else if wanted.is_none() {
             add(&self.counters.num_timed, 1);
-        }
-        self.state.check_log();
-        if let Some(failure) = self.state.failure() {
-            let failure = StatementError::new("58030", failure);
-            self.requests.finish(Err(failure));
-            return Ok(CheckpointerStep::Again);
         }
         let is_idle = self.state.important_records() == self.records_covered;
         if is_idle && !cause.is_forced && !cause.is_alone() {

@@ -1,0 +1,140 @@
+//! Crashes of a whole engine: the power fails at every step of a workload, and again while it recovers;
+//! every I/O fails in turn.
+//!
+//! [`STRIDE`] says how many of the steps a run goes through; 1 is all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use trunkline_catalog::RelationPersistence;
+use trunkline_sim::{Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimDisk, When};
+
+use crate::crash_workload::{Ledger, Op, Place, State, check_files, open_on, run, state, workload};
+use crate::rig::{Choice, within_limit};
+
+/// Every how many steps the power is cut, or an I/O fails. A run takes about 40 ms.
+const STRIDE: u64 = 17;
+
+/// The steps of a whole run, after the database has been opened.
+fn steps(place: &Place) -> std::ops::Range<u64> {
+    let disk = place.disk(0);
+    let database = open_on(&disk, &place.path).unwrap();
+    let before = disk.steps();
+    let ledger = run(&database, &disk, &workload());
+    assert_eq!(ledger.refused, 0);
+    before..disk.steps()
+}
+
+/// What is found after recovery, and that it is all right.
+fn recovered(disk: &SimDisk, place: &Place, ledger: &Ledger, crashed: bool) -> usize {
+    let database = open_on(disk, &place.path).unwrap();
+    let found = state(&database);
+    assert!(
+        ledger.allows(&found, crashed),
+        "found {found:?}\nallowed {ledger:?}"
+    );
+    // It goes on.
+    let more = run(
+        &database,
+        disk,
+        &[Op::Create("x", RelationPersistence::Permanent)],
+    );
+    assert_eq!(more.refused, 0);
+    let found: State = state(&database);
+    database.stop().unwrap();
+    drop(database);
+    check_files(disk, &place.path, &found)
+}
+
+#[test]
+fn a_power_cut_at_any_step_loses_nothing_acknowledged_and_halves_nothing() {
+    let place = Arc::new(Place::new());
+    let cuts = steps(&place);
+    println!("{} steps", cuts.end - cuts.start);
+    let leaked = Arc::new(AtomicUsize::new(0));
+    let mut runs = 0;
+    for cut in cuts.step_by(STRIDE as usize) {
+        let (place, leaked) = (Arc::clone(&place), Arc::clone(&leaked));
+        println!("cut {cut}");
+        runs += 1;
+        within_limit(move || {
+            let disk = place.disk(cut);
+            let database = open_on(&disk, &place.path).unwrap();
+            disk.power_cut_at(cut);
+            let ledger = run(&database, &disk, &workload());
+            drop(database);
+            disk.power_cut();
+            let mut disk = disk.restart();
+            // One run in two is cut again while it recovers, as long as it takes.
+            if cut % 2 == 0 {
+                let mut choice = Choice(cut);
+                for _ in 0..2 {
+                    disk.power_cut_at(disk.steps() + choice.below(700));
+                    match open_on(&disk, &place.path) {
+                        Ok(database) => drop(database),
+                        Err(error) => assert!(!disk.is_powered(), "{error}"),
+                    }
+                    disk.power_cut();
+                    disk = disk.restart();
+                }
+            }
+            leaked.fetch_add(recovered(&disk, &place, &ledger, true), Ordering::Relaxed);
+        });
+    }
+    let leaked = leaked.load(Ordering::Relaxed);
+    println!("{leaked} files without a table in {runs} runs");
+    assert!(leaked <= runs / 4, "{leaked} files in {runs} runs");
+}
+
+#[test]
+fn every_io_fails_in_turn_and_the_engine_goes_on_or_stops_without_a_loss() {
+    const OPERATIONS: [(&[OpKind], i32); 5] = [
+        (&[OpKind::Write], libc::EIO),
+        (&[OpKind::Write], libc::ENOSPC),
+        (
+            &[OpKind::Fsync, OpKind::Fdatasync, OpKind::SyncDir],
+            libc::EIO,
+        ),
+        (&[OpKind::Read, OpKind::Open], libc::EIO),
+        (
+            &[
+                OpKind::Allocate,
+                OpKind::SetLen,
+                OpKind::Rename,
+                OpKind::Unlink,
+            ],
+            libc::ENOSPC,
+        ),
+    ];
+    let place = Arc::new(Place::new());
+    for (number, (ops, errno)) in OPERATIONS.into_iter().enumerate() {
+        let mut nth = 1 + number as u64;
+        loop {
+            let place = Arc::clone(&place);
+            println!("{ops:?} number {nth} fails with {errno}");
+            let struck = within_limit(move || {
+                let disk = place.disk(nth);
+                let database = open_on(&disk, &place.path).unwrap();
+                disk.add_fault(FaultRule::new(
+                    Fault::Fail(errno),
+                    ops,
+                    PathFilter::Any,
+                    When::Nth(nth),
+                ));
+                let ledger = run(&database, &disk, &workload());
+                let failed = database.failure().is_some();
+                let stopped = database.stop();
+                assert!(!failed || stopped.is_err());
+                drop(database);
+                let struck = disk.faults().rules.iter().any(|rule| rule.struck() > 0);
+                disk.set_faults(FaultPlan::default());
+                recovered(&disk, &place, &ledger, stopped.is_err());
+                struck
+            });
+            if !struck {
+                break;
+            }
+            nth += STRIDE;
+        }
+    }
+}
