@@ -12,7 +12,8 @@
 //! Recovery begins at the redo point. So what is in the log before it must be on disk when pg_control
 //! says so: pages, by the pass over the pool, which comes behind the redo point (every change dirties
 //! its page before it is logged); commits' entries in pg_xact, because those that were between record
-//! and entry are waited for (W10); truncations, because none is half done at the redo point.
+//! and entry are waited for (W10); cuts and removals of files, because
+//! none is half done at the redo point.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -288,7 +289,7 @@ impl Checkpointer {
             wal.begin_shutdown_checkpoint()
         } else {
             state
-                .with_no_truncation(io, |io| wal.begin_checkpoint(io, WalLevel::Replica))?
+                .set_redo_point(io, |io| wal.begin_checkpoint(io, WalLevel::Replica))?
                 .start
         };
         state.transactions.begin_checkpoint().wait(io)?;

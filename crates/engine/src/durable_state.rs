@@ -31,8 +31,9 @@ pub(crate) struct DurableState {
     control_store: ControlFileStore,
     /// What pg_control says.
     control: Mutex<ControlFile>,
-    /// Held shared from a truncation's record to the cut, exclusively while the redo point is set.
-    truncations: RwLock<()>,
+    /// Held shared from the record that files are cut or removed until they are, exclusively while the
+    /// redo point is set.
+    file_changes: RwLock<()>,
     /// Why nothing can be made durable any more.
     failure: OnceLock<String>,
     listeners: Mutex<Vec<FailureListener>>,
@@ -51,9 +52,7 @@ pub(crate) struct DurableParts {
 }
 
 /// While it lives, no checkpoint sets its redo point.
-pub(crate) struct TruncationGuard<'a>(
-    #[expect(dead_code, reason = "held")] RwLockReadGuard<'a, ()>,
-);
+pub(crate) struct NoRedoPoint<'a>(#[expect(dead_code, reason = "held")] RwLockReadGuard<'a, ()>);
 
 impl DurableState {
     pub(crate) fn new(parts: DurableParts) -> DurableState {
@@ -67,7 +66,7 @@ impl DurableState {
             oids: parts.oids,
             control_store: parts.control_store,
             control: Mutex::new(parts.control),
-            truncations: RwLock::new(()),
+            file_changes: RwLock::new(()),
             failure: OnceLock::new(),
             listeners: Mutex::default(),
         }
@@ -144,23 +143,23 @@ impl DurableState {
         stats.records.saturating_sub(stats.paddings)
     }
 
-    /// Keeps checkpoints from setting their redo point: a truncation's record before it, whose files
-    /// are cut behind it, would not be redone.
-    pub(crate) fn begin_truncation(&self, io: &mut IoContext) -> TruncationGuard<'_> {
+    /// Keeps checkpoints from setting their redo point: files whose record is before it, and which are
+    /// cut or removed behind it, would stay as they are after a crash. Not to be taken twice.
+    pub(crate) fn hold_off_redo_point(&self, io: &mut IoContext) -> NoRedoPoint<'_> {
         io.submit();
-        let guard = self.truncations.read();
-        TruncationGuard(guard.unwrap_or_else(PoisonError::into_inner))
+        let guard = self.file_changes.read();
+        NoRedoPoint(guard.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sets the redo point of a checkpoint by `set`, with no truncation half done.
-    pub(crate) fn with_no_truncation<T>(
+    /// Sets the redo point of a checkpoint by `set`, with no cut or removal of files half done.
+    pub(crate) fn set_redo_point<T>(
         &self,
         io: &mut IoContext,
         set: impl FnOnce(&mut IoContext) -> T,
     ) -> T {
         io.submit();
         let _guard = self
-            .truncations
+            .file_changes
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         set(io)

@@ -136,7 +136,7 @@ impl Database {
         // The record is durable before the cut: else a crash could leave the table shorter than records
         // before it say. And once it is, there must be a cut: recovery makes one.
         let blocks = tail.blocks.start;
-        let _no_redo_point = self.durable.begin_truncation(&mut io);
+        let _no_redo_point = self.durable.hold_off_redo_point(&mut io);
         let is_logged = !self.smgr().exists(tail.locator, ForkNumber::Init)?;
         if is_logged {
             let wal = self.wal();

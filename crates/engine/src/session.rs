@@ -488,9 +488,17 @@ impl Session {
             return Ok(());
         };
         let options = self.commit_options();
-        let committed = self
-            .issuer()
-            .and_then(|mut io| Ok(work.transaction.commit(&mut io, options)?));
+        let database = Arc::clone(&self.database);
+        let mut no_redo_point = None;
+        let committed = self.issuer().and_then(|mut io| {
+            if work
+                .transaction
+                .with_pending_files(|pending| !pending.at_commit().is_empty())
+            {
+                no_redo_point = Some(database.durable.hold_off_redo_point(&mut io));
+            }
+            Ok(work.transaction.commit(&mut io, options)?)
+        });
         match committed {
             Ok(files) => {
                 self.block = self.block.next(Event::TransactionEnds);
@@ -502,6 +510,7 @@ impl Session {
                         .give_back(load.locator, spare);
                 }
                 self.finish_work(&work, files);
+                drop(no_redo_point);
                 self.settings.end_transaction(true);
                 Ok(())
             }
@@ -514,6 +523,7 @@ impl Session {
                 Err(error)
             }
             Err(error) => {
+                drop(no_redo_point);
                 self.work = Some(work);
                 self.block = self.block.next(Event::TransactionEnds);
                 self.abort_work();
@@ -541,8 +551,18 @@ impl Session {
         };
         // What failed may have been the log.
         self.database.durable.check_log();
+        let database = Arc::clone(&self.database);
+        let mut no_redo_point = None;
         let files = match self.issuer() {
-            Ok(mut io) => work.transaction.abort(&mut io, self.now()),
+            Ok(mut io) => {
+                if work
+                    .transaction
+                    .with_pending_files(|pending| !pending.at_abort().is_empty())
+                {
+                    no_redo_point = Some(database.durable.hold_off_redo_point(&mut io));
+                }
+                work.transaction.abort(&mut io, self.now())
+            }
             Err(error) => {
                 tracing::debug!(%error, "a transaction is aborted without a record");
                 work.transaction.abandon()
@@ -560,9 +580,10 @@ impl Session {
             self.database
                 .add_failed_tails(load.relation, load.locator, extended);
         }
+        self.finish_work(&work, files);
+        drop(no_redo_point);
         // While this transaction's own lock still keeps the tables from being dropped.
         self.database.give_back_tails(work.transaction.owner());
-        self.finish_work(&work, files);
         self.settings.end_transaction(false);
     }
 

@@ -497,7 +497,8 @@ pub fn check_files(disk: &SimDisk, path: &Path, state: &State) -> usize {
             assert_eq!(bytes.len() % BLCKSZ, 0, "{name}");
             for (block, page) in (first..).zip(bytes.chunks_exact(BLCKSZ)) {
                 let page = page.try_into().unwrap();
-                verify_page(page, block, true).unwrap_or_else(|error| panic!("{name}: {error}"));
+                verify_page(page, block, true)
+                    .unwrap_or_else(|error| panic!("{name} block {block}: {error}"));
             }
         }
     }

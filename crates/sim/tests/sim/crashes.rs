@@ -1,7 +1,8 @@
 //! Crashes of a whole engine: the power fails at every step of a workload, and again while it recovers;
 //! every I/O fails in turn.
 //!
-//! [`STRIDE`] says how many of the steps a run goes through; 1 is all of them.
+//! [`STRIDE`] says how many of the steps a run goes through; the environment can say otherwise:
+//! `TRUNKLINE_CRASH_STRIDE=1 TRUNKLINE_CRASH_SEEDS=10` goes through all of them, ten times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +13,22 @@ use trunkline_sim::{Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimDisk, Wh
 use crate::crash_workload::{Ledger, Op, Place, State, check_files, open_on, run, state, workload};
 use crate::rig::{Choice, within_limit};
 
-/// Every how many steps the power is cut, or an I/O fails. A run takes about 40 ms.
+/// Every how many steps the power is cut, or an I/O fails.
 const STRIDE: u64 = 17;
+/// How often, with other seeds each time.
+const SEEDS: u64 = 1;
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+fn stride() -> u64 {
+    from_environment("TRUNKLINE_CRASH_STRIDE", STRIDE)
+}
+
+fn seeds() -> u64 {
+    from_environment("TRUNKLINE_CRASH_SEEDS", SEEDS)
+}
 
 /// The steps of a whole run, after the database has been opened.
 fn steps(place: &Place) -> std::ops::Range<u64> {
@@ -53,12 +68,19 @@ fn a_power_cut_at_any_step_loses_nothing_acknowledged_and_halves_nothing() {
     println!("{} steps", cuts.end - cuts.start);
     let leaked = Arc::new(AtomicUsize::new(0));
     let mut runs = 0;
-    for cut in cuts.step_by(STRIDE as usize) {
+    // With a stride, each seed goes through steps of its own.
+    let each = move |seed| {
+        cuts.clone()
+            .skip(seed as usize % stride() as usize)
+            .step_by(stride() as usize)
+            .map(move |cut| (seed, cut))
+    };
+    for (seed, cut) in (0..seeds()).flat_map(each) {
         let (place, leaked) = (Arc::clone(&place), Arc::clone(&leaked));
-        println!("cut {cut}");
+        println!("cut {cut}, seed {seed}");
         runs += 1;
         within_limit(move || {
-            let disk = place.disk(cut);
+            let disk = place.disk(seed << 32 | cut);
             let database = open_on(&disk, &place.path).unwrap();
             disk.power_cut_at(cut);
             let ledger = run(&database, &disk, &workload());
@@ -66,8 +88,8 @@ fn a_power_cut_at_any_step_loses_nothing_acknowledged_and_halves_nothing() {
             disk.power_cut();
             let mut disk = disk.restart();
             // One run in two is cut again while it recovers, as long as it takes.
-            if cut % 2 == 0 {
-                let mut choice = Choice(cut);
+            if (cut + seed) % 2 == 0 {
+                let mut choice = Choice(seed << 32 | cut);
                 for _ in 0..2 {
                     disk.power_cut_at(disk.steps() + choice.below(700));
                     match open_on(&disk, &place.path) {
@@ -134,7 +156,7 @@ fn every_io_fails_in_turn_and_the_engine_goes_on_or_stops_without_a_loss() {
             if !struck {
                 break;
             }
-            nth += STRIDE;
+            nth += stride();
         }
     }
 }
