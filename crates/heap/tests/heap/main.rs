@@ -3,7 +3,10 @@
 
 mod failing;
 mod hints;
+mod hint_images;
 mod loads;
+mod logged;
+mod replaying;
 mod rig;
 mod scans;
 mod tuple_visibility;
