@@ -81,7 +81,9 @@ fn fail_the_log(logged: &mut Logged) {
         When::Always,
     ));
     let transaction = logged.rig.begin(3);
-    logged.rig.load(&transaction, 1, 60, false, SparePages::default());
+    logged
+        .rig
+        .load(&transaction, 1, 60, false, SparePages::default());
     let end = logged.wal.insert_lsn();
     assert!(logged.wal.flush(&mut logged.rig.io, end).is_err());
     transaction.abort();

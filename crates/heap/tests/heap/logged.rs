@@ -81,8 +81,12 @@ impl Disk {
         [Disk::simulated(1), Disk::real()]
     }
 
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
     pub fn directory(&self, name: &str) -> PathBuf {
-        let directory = self.root.join(name);
+        let directory = self.path(name);
         self.storage.create_dir(&directory).unwrap();
         directory
     }
@@ -102,7 +106,8 @@ impl Logged {
     pub fn new(disk: Disk, buffers: u64) -> Logged {
         let root = disk.directory("data");
         let storage = Arc::clone(&disk.storage);
-        let mut rig = Rig::in_directory(Arc::clone(&disk.aio), Arc::clone(&storage), &root, buffers);
+        let mut rig =
+            Rig::in_directory(Arc::clone(&disk.aio), Arc::clone(&storage), &root, buffers);
         let config = wal_config(&root);
         let first = create_first_segment(&mut rig.io, &storage, &config, &[0; 88]).unwrap();
         let position = WalPosition {
@@ -167,7 +172,9 @@ impl Logged {
         for (n, mut tuple) in (0..).zip(tuples) {
             match n % 4 {
                 // To another page, unless the table's last page has them.
-                0 => drop(writer.update(ItemPointer::new(n as u32 / 16, n + 1), &mut tuple, &mut io)),
+                0 => {
+                    drop(writer.update(ItemPointer::new(n as u32 / 16, n + 1), &mut tuple, &mut io))
+                }
                 1 => drop(writer.insert(&mut tuple, &mut io)),
                 2 => drop(writer.delete(ItemPointer::new(n as u32 / 10, n + 1), &mut io)),
                 // On the page, or to a new one when it is full.
@@ -251,7 +258,10 @@ pub fn assert_same(expected: &Pages, found: &Pages, what: &str) {
             Some(other) => assert!(
                 masked(place.0, place.1, page) == masked(place.0, place.1, other),
                 "{what}: {place:?} differs: {:?} and {:?}",
-                difference(&masked(place.0, place.1, page), &masked(place.0, place.1, other)),
+                difference(
+                    &masked(place.0, place.1, page),
+                    &masked(place.0, place.1, other)
+                ),
                 PageRef::new(other).lsn(),
             ),
             None => assert!(PageRef::new(page).is_new(), "{what}: {place:?} is missing"),

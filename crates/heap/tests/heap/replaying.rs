@@ -102,8 +102,10 @@ fn pages_torn_after_a_checkpoint_are_healed_by_their_images() {
         assert_eq!(logged.rig.count(&now), 1000);
         drop(now);
         let transaction = logged.rig.begin(1);
-        let places: Vec<_> = (0..logged.rig.blocks())
-            .map(|block| trunkline_pgformat::ItemPointer::new(block, 1))
+        let places: Vec<_> = (0..)
+            .zip(logged.rig.tuples_per_page())
+            .filter(|(_, tuples)| *tuples > 0)
+            .map(|(block, _)| trunkline_pgformat::ItemPointer::new(block, 1))
             .collect();
         let mut io = logged.rig.issuer();
         let writer = logged.rig.writer(&transaction);
@@ -145,7 +147,7 @@ fn images_for_comparison_agree_and_a_difference_is_found() {
     logged.flush();
     let mut recovery = Recovery::new(&logged.disk, "compared", &Pages::new());
     let replayed = recovery.replay(&logged.config, logged.start).unwrap();
-    assert!(replayed.compared > 100, "{replayed:?}");
+    assert!(replayed.compared > 50, "{replayed:?}");
     assert_same(&logged.pages(), &recovery.pages(), "compared");
 
     // A page that was changed behind the log's back.
@@ -225,7 +227,11 @@ fn a_record_that_does_not_fit_its_page_leaves_it_as_it_was() {
     let tag = BufferTag::new(RelFork::new(TABLE, ForkNumber::Main), 0);
     let buffer = recovery
         .redo
-        .read(&mut recovery.io, tag, trunkline_buffer::redo::Damage::Refused)
+        .read(
+            &mut recovery.io,
+            tag,
+            trunkline_buffer::redo::Damage::Refused,
+        )
         .unwrap()
         .unwrap();
     assert!(!buffer.is_dirty());
