@@ -140,10 +140,11 @@ fn images_for_comparison_agree_and_a_difference_is_found() {
     logged.rig.pool.set_wal_consistency_checking(&rmgrs);
     logged.load_and_mark();
     logged.change();
-    logged.flush();
-    let middle = logged.wal.insert_lsn();
     logged.fill_what_is_spare();
-    let last = logged.rig.blocks() - 1;
+    let middle = logged.wal.insert_lsn();
+    // The last page that has tuples.
+    let tuples = logged.rig.tuples_per_page();
+    let last = tuples.iter().rposition(|count| *count > 0).unwrap() as u32;
     logged.flush();
     let mut recovery = Recovery::new(&logged.disk, "compared", &Pages::new());
     let replayed = recovery.replay(&logged.config, logged.start).unwrap();
@@ -169,7 +170,8 @@ fn change_a_byte(recovery: &mut Recovery, block: u32) {
     let buffer = recovery.redo.pool().read(io, MAIN, block, None).unwrap();
     let mut guard = buffer.exclusive();
     guard.mark_dirty();
-    guard[BLCKSZ - 1] ^= 1;
+    // Within the page's first tuple, not behind it.
+    guard[BLCKSZ - 20] ^= 1;
 }
 
 #[test]
