@@ -239,3 +239,40 @@ fn a_record_that_does_not_fit_its_page_leaves_it_as_it_was() {
     assert!(!buffer.is_dirty());
     assert_eq!(buffer.share().page().lsn(), Lsn::INVALID);
 }
+
+#[test]
+fn a_damaged_page_of_the_map_is_taken_for_zeros_and_one_of_the_table_is_an_error() {
+    let mut logged = Logged::new(Disk::simulated(6), BUFFERS);
+    logged.load_and_mark();
+    let redo = logged.checkpoint();
+    let mut on_disk: Pages = logged
+        .pages()
+        .iter()
+        .map(|(&(fork, block), page)| ((fork, block), stamped(block, page)))
+        .collect();
+    logged.wal.set_full_page_writes(false);
+    let transaction = logged.rig.begin(1);
+    let mut io = logged.rig.issuer();
+    let writer = logged.rig.writer(&transaction);
+    let place = trunkline_pgformat::ItemPointer::new(0, 1);
+    writer.delete(place, &mut io).unwrap();
+    logged.flush();
+
+    let map = (ForkNumber::Vm, 0);
+    on_disk.get_mut(&map).unwrap()[100] ^= 1;
+    let mut recovery = Recovery::new(&logged.disk, "map", &on_disk);
+    recovery.replay(&logged.config, redo).unwrap();
+    let pages = recovery.pages();
+    assert_eq!(
+        trunkline_pgformat::visibility_map::count(&pages[&map]),
+        (0, 0)
+    );
+
+    on_disk.get_mut(&(ForkNumber::Main, 0)).unwrap()[8000] ^= 1;
+    let mut recovery = Recovery::new(&logged.disk, "table", &on_disk);
+    let error = recovery.replay(&logged.config, redo).unwrap_err();
+    assert!(
+        error.to_string().starts_with("invalid page in block 0"),
+        "{error}"
+    );
+}
