@@ -15,6 +15,8 @@
 //! | [`control_file`] | `global/pg_control` | `catalog/pg_control.h` |
 //! | [`relmap`] | `pg_filenode.map` | `cache/relmapper.c` |
 //! | [`version_file`] | `PG_VERSION` | `miscinit.c` |
+//! | [`wal`] | the write-ahead log: pages, records, their contents | `access/xlogrecord.h`, `xlogreader.c`, `access/rmgrdesc/` |
+//! | [`pglz`] | PostgreSQL's own compression | `common/pg_lzcompress.c` |
 //!
 //! Data flows one way: callers hand in bytes that they own (a buffer, a file's contents) and get
 //! views or values. Everything that reads accepts any bytes: a page that makes no sense yields

@@ -132,17 +132,11 @@ pub struct DecodedBlock<'a> {
     pub data: &'a [u8],
 }
 
-/// A block's header; image and data come later.
-struct BlockHeader<'a> {
-    block: DecodedBlock<'a>,
-    image: Option<ImageHeader>,
-    data_length: u16,
-}
-
-struct ImageHeader {
-    length: u16,
-    hole: PageHole,
-    info: u8,
+/// Bytes of a block's image and of its data, which come after all headers.
+#[derive(Clone, Copy, Default)]
+struct Lengths {
+    image: u16,
+    data: u16,
 }
 
 /// Whether the CRC of `record`, which must be a whole record, is right (`ValidXLogRecord`). Fewer
@@ -210,7 +204,8 @@ fn decode(lsn: Lsn, record: &[u8]) -> Result<DecodedRecord<'_>, DecodeErrorReaso
         return Err(Length);
     }
     let mut cursor = Cursor::new(&record[RECORD_HEADER_SIZE..]);
-    let mut headers: Vec<BlockHeader<'_>> = Vec::new();
+    let mut blocks: Vec<DecodedBlock<'_>> = Vec::new();
+    let mut lengths = [Lengths::default(); MAX_BLOCK_ID as usize + 1];
     let mut origin = None;
     let mut toplevel_xid = None;
     let mut main_data_length = 0;
@@ -232,12 +227,10 @@ fn decode(lsn: Lsn, record: &[u8]) -> Result<DecodedRecord<'_>, DecodeErrorReaso
             header_id::ORIGIN => origin = Some(cursor.u16().ok_or(Length)?),
             header_id::TOPLEVEL_XID => toplevel_xid = Some(cursor.xid().ok_or(Length)?),
             id if id <= MAX_BLOCK_ID => {
-                let header = block_header(id, headers.last(), &mut cursor)?;
-                announced += u64::from(header.data_length);
-                if let Some(image) = &header.image {
-                    announced += u64::from(image.length);
-                }
-                headers.push(header);
+                let (block, of_block) = block_header(id, blocks.last(), &mut cursor)?;
+                announced += u64::from(of_block.image) + u64::from(of_block.data);
+                lengths[usize::from(id)] = of_block;
+                blocks.push(block);
             }
             id => return Err(DecodeErrorReason::BlockId { id }),
         }
@@ -245,15 +238,12 @@ fn decode(lsn: Lsn, record: &[u8]) -> Result<DecodedRecord<'_>, DecodeErrorReaso
     if cursor.rest().len() as u64 != announced {
         return Err(Length);
     }
-    let mut blocks = Vec::with_capacity(headers.len());
-    for header in headers {
-        let mut block = header.block;
-        if let Some(image) = header.image {
-            let data = cursor.take(image.length.into()).ok_or(Length)?;
-            block.image = Some(DecodedImage::new(data, image.hole, image.info));
+    for block in &mut blocks {
+        let of_block = lengths[usize::from(block.id)];
+        if let Some(image) = &mut block.image {
+            image.set_data(cursor.take(of_block.image.into()).ok_or(Length)?);
         }
-        block.data = cursor.take(header.data_length.into()).ok_or(Length)?;
-        blocks.push(block);
+        block.data = cursor.take(of_block.data.into()).ok_or(Length)?;
     }
     Ok(DecodedRecord {
         lsn,
@@ -265,14 +255,14 @@ fn decode(lsn: Lsn, record: &[u8]) -> Result<DecodedRecord<'_>, DecodeErrorReaso
     })
 }
 
-/// The rest of the header of block `id`.
+/// The rest of the header of block `id`: the block, whose image and data are empty yet.
 fn block_header<'a>(
     id: u8,
-    before: Option<&BlockHeader<'_>>,
+    before: Option<&DecodedBlock<'_>>,
     cursor: &mut Cursor<'_>,
-) -> Result<BlockHeader<'a>, DecodeErrorReason> {
+) -> Result<(DecodedBlock<'a>, Lengths), DecodeErrorReason> {
     use DecodeErrorReason::Length;
-    if before.is_some_and(|before| before.block.id >= id) {
+    if before.is_some_and(|before| before.id >= id) {
         return Err(DecodeErrorReason::BlockOrder { id });
     }
     let flags = cursor.u8().ok_or(Length)?;
@@ -284,18 +274,20 @@ fn block_header<'a>(
         (false, length @ 1..) => return Err(DecodeErrorReason::UnexpectedData { length }),
         _ => {}
     }
-    let image = if flags & block_flags::HAS_IMAGE != 0 {
-        Some(image_header(cursor)?)
-    } else {
-        None
+    let mut lengths = Lengths {
+        image: 0,
+        data: data_length,
     };
+    let mut image = None;
+    if flags & block_flags::HAS_IMAGE != 0 {
+        let header = image_header(cursor)?;
+        lengths.image = header.0;
+        image = Some(header.1);
+    }
     let locator = if flags & block_flags::SAME_REL == 0 {
         cursor.locator().ok_or(Length)?
     } else {
-        before
-            .ok_or(DecodeErrorReason::NoPreviousRel)?
-            .block
-            .locator
+        before.ok_or(DecodeErrorReason::NoPreviousRel)?.locator
     };
     let block = DecodedBlock {
         id,
@@ -303,18 +295,15 @@ fn block_header<'a>(
         fork,
         block: cursor.u32().ok_or(Length)?,
         will_init: flags & block_flags::WILL_INIT != 0,
-        image: None,
+        image,
         data: &[],
     };
-    Ok(BlockHeader {
-        block,
-        image,
-        data_length,
-    })
+    Ok((block, lengths))
 }
 
-/// An image's header. What it says of the hole fits a page, or it is refused.
-fn image_header(cursor: &mut Cursor<'_>) -> Result<ImageHeader, DecodeErrorReason> {
+/// An image's header: how long it is, and the image without its data yet. What it says of the hole
+/// fits a page, or it is refused.
+fn image_header<'a>(cursor: &mut Cursor<'_>) -> Result<(u16, DecodedImage<'a>), DecodeErrorReason> {
     use DecodeErrorReason::Length;
     let length = cursor.u16().ok_or(Length)?;
     let offset = cursor.u16().ok_or(Length)?;
@@ -348,7 +337,7 @@ fn image_header(cursor: &mut Cursor<'_>) -> Result<ImageHeader, DecodeErrorReaso
     if is_compressed && usize::from(length) >= BLCKSZ {
         return Err(DecodeErrorReason::CompressedLength { length });
     }
-    Ok(ImageHeader { length, hole, info })
+    Ok((length, DecodedImage::new(hole, info)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Finding the records in the log's pages, one after the other, and telling where and why the log
 //! ends (`XLogDecodeNextRecord`, `XLogReaderValidatePageHeader` in `transam/xlogreader.c`).
 //!
-//! A pure state machine: [`Reader::next`] gives a record, asks for a page, or tells the end; the
+//! A pure state machine: [`Reader::step`] gives a record, asks for a page, or tells the end; the
 //! caller gets the page from wherever it likes and hands it to [`Reader::feed`], or says with
 //! [`Reader::no_page`] that there is none.
 //!
@@ -157,7 +157,7 @@ impl Reader {
     }
 
     /// The next record, or the page that is needed to find it, or the end.
-    pub fn next(&mut self) -> Step<'_> {
+    pub fn step(&mut self) -> Step<'_> {
         if let State::AtRecord(_) = self.state {
             self.overwritten = None;
         }
@@ -227,7 +227,7 @@ impl Reader {
         }
     }
 
-    /// Takes the page that [`Reader::next`] asked for. Without a question it is ignored.
+    /// Takes the page that [`Reader::step`] asked for. Without a question it is ignored.
     pub fn feed(&mut self, page: &PageBytes) {
         let Some(address) = self.wanted.take() else {
             return;
@@ -243,7 +243,7 @@ impl Reader {
         }
     }
 
-    /// There is no such page as [`Reader::next`] asked for: the log ends. Without a question it is
+    /// There is no such page as [`Reader::step`] asked for: the log ends. Without a question it is
     /// ignored.
     pub fn no_page(&mut self) {
         if let Some(address) = self.wanted.take() {

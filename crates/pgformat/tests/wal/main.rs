@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod damage;
+mod judge;
 mod page_writer;
+mod postgres_log;
 mod reading;

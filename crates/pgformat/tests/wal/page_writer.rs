@@ -50,16 +50,16 @@ impl PageWriter {
         let mut assembled = record.assemble(&mut headers).unwrap();
         assembled.finish(self.prev);
         let at = LOG.segment_size.lsn_of_byte_position(self.position);
-        let mut left = assembled.total_length() as usize;
-        for piece in assembled.pieces() {
-            for &byte in piece {
-                self.begin_page_if_needed(if left == assembled.total_length() as usize {
-                    0
-                } else {
-                    left as u32
-                });
-                self.bytes.push(byte);
-                left -= 1;
+        let total_length = assembled.total_length() as usize;
+        let mut left = total_length;
+        for mut piece in assembled.pieces() {
+            while !piece.is_empty() {
+                self.begin_page_if_needed(if left == total_length { 0 } else { left as u32 });
+                let free = XLOG_BLCKSZ - self.bytes.len() % XLOG_BLCKSZ;
+                let (here, rest) = piece.split_at(piece.len().min(free));
+                self.bytes.extend_from_slice(here);
+                left -= here.len();
+                piece = rest;
             }
         }
         assert_eq!(left, 0);

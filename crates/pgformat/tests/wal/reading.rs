@@ -13,7 +13,7 @@ use trunkline_pgformat::{Lsn, Xid};
 pub fn read(mut reader: Reader, start: Lsn, log: &[u8]) -> (Vec<(Lsn, Vec<u8>)>, WalEnd) {
     let mut records = Vec::new();
     loop {
-        match reader.next() {
+        match reader.step() {
             Step::Record(record) => records.push((record.lsn, record.main_data.to_vec())),
             Step::NeedPage(page) => {
                 let at = (page.0.wrapping_sub(start.0)) as usize;
@@ -27,7 +27,7 @@ pub fn read(mut reader: Reader, start: Lsn, log: &[u8]) -> (Vec<(Lsn, Vec<u8>)>,
             }
             Step::End(end) => {
                 let end = end.clone();
-                assert!(matches!(reader.next(), Step::End(again) if *again == end));
+                assert!(matches!(reader.step(), Step::End(again) if *again == end));
                 return (records, end);
             }
         }
@@ -287,7 +287,7 @@ fn a_record_that_was_given_up_is_skipped() {
     let mut reader = Reader::new(LOG, writer.start);
     let mut found = Vec::new();
     while found.len() < 2 {
-        match reader.next() {
+        match reader.step() {
             Step::Record(record) => found.push(record.lsn),
             Step::NeedPage(page) => {
                 let at = (page.0 - writer.start.0) as usize;

@@ -40,10 +40,15 @@ pub struct DecodedImage<'a> {
 }
 
 impl<'a> DecodedImage<'a> {
-    /// The header was checked: the hole is within a page.
-    pub(super) fn new(data: &'a [u8], hole: PageHole, info: u8) -> DecodedImage<'a> {
+    /// The header was checked: the hole is within a page. The data come later.
+    pub(super) fn new(hole: PageHole, info: u8) -> DecodedImage<'a> {
         debug_assert!(hole.fits());
+        let data = &[];
         DecodedImage { data, hole, info }
+    }
+
+    pub(super) const fn set_data(&mut self, data: &'a [u8]) {
+        self.data = data;
     }
 
     pub(super) const fn is_compressed_by(info: u8) -> bool {

@@ -136,7 +136,7 @@ impl AssembledRecord<'_, '_> {
     pub fn finish(&mut self, prev: Lsn) {
         self.header.prev = prev;
         let mut bytes = self.header.encode();
-        let mut crc = self.crc.clone();
+        let mut crc = self.crc;
         crc.update(&bytes[..CRC_OFFSET]);
         bytes[CRC_OFFSET..].copy_from_slice(&crc.finish().to_le_bytes());
         self.headers.bytes[..RECORD_HEADER_SIZE].copy_from_slice(&bytes);

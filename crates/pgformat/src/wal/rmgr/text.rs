@@ -74,11 +74,7 @@ pub(super) fn locator(locator: RelFileLocator) -> String {
 /// A list in brackets (`array_desc`).
 pub(super) fn array<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    if items.is_empty() {
-        " []".to_owned()
-    } else {
-        format!(" [ {} ]", items.join(", "))
-    }
+    format!(" [{}]", items.join(", "))
 }
 
 /// Things that each follow a blank.
