@@ -100,7 +100,7 @@ pub struct WalConfig {
     /// their write; 1 to 131072.
     pub io_wal_target_blocks: usize,
     /// `io_wal_pad_partial`: a flush fills the write unit that the log ends in with a record that does
-    /// nothing if another flush would have to wait for it.
+    /// nothing if another flush would have to wait for it. Only with [`SyncMethod::OpenDatasync`].
     pub io_wal_pad_partial: bool,
 }
 
@@ -183,12 +183,7 @@ impl WalConfig {
             1000,
         )?;
         range("wal_writer_delay", self.wal_writer_delay_ms, 1, 10_000)?;
-        range(
-            "io_wal_concurrency",
-            self.io_wal_concurrency as u64,
-            1,
-            256,
-        )?;
+        range("io_wal_concurrency", self.io_wal_concurrency as u64, 1, 256)?;
         range(
             "io_wal_target_blocks",
             self.io_wal_target_blocks as u64,

@@ -129,7 +129,9 @@ pub enum WalError {
     #[error("the write-ahead log has failed: {0}")]
     Failed(Failure),
     /// A record is longer than the log takes.
-    #[error("a WAL record of {length_bytes} bytes is longer than half of the WAL buffers, {limit_bytes} bytes")]
+    #[error(
+        "a WAL record of {length_bytes} bytes is longer than half of the WAL buffers, {limit_bytes} bytes"
+    )]
     RecordTooLong {
         /// Its length.
         length_bytes: u32,

@@ -13,7 +13,10 @@
 //! A handle is acquired before its range is claimed: acquiring may complete I/O, and completions take
 //! the writer's lock. From the claim on, the range's wait reference is known to everybody; who meets
 //! it before the I/O is started waits for some instructions of another thread.
-#![expect(unsafe_code, reason = "starts writes of the ring's memory, which they keep alive")]
+#![expect(
+    unsafe_code,
+    reason = "starts writes of the ring's memory, which they keep alive"
+)]
 
 use std::sync::Arc;
 
@@ -65,6 +68,22 @@ impl Drop for ClaimedWrite<'_> {
     }
 }
 
+/// Counts a thread that flushes, for as long as it does.
+struct Flusher<'w>(&'w Wal);
+
+impl<'w> Flusher<'w> {
+    fn enter(wal: &'w Wal) -> Self {
+        wal.progress.with(|state| state.enter_flush());
+        Flusher(wal)
+    }
+}
+
+impl Drop for Flusher<'_> {
+    fn drop(&mut self) {
+        self.0.progress.with(|state| state.leave_flush());
+    }
+}
+
 impl Wal {
     /// Makes the log durable up to `lsn`, an end of a record (or more). Waits for the I/Os that this
     /// needs, whoever started them, and completes them itself if need be; for no later ones.
@@ -72,13 +91,24 @@ impl Wal {
     /// # Errors
     /// The log has failed, or does not reach that far.
     pub fn flush(&self, io: &mut IoContext, lsn: Lsn) -> Result<(), WalError> {
+        self.flush_extent(io, lsn, Extent::All)
+    }
+
+    /// [`Self::flush`]; whether it takes along the unit that the log ends in, if `lsn` is before.
+    pub(crate) fn flush_extent(
+        &self,
+        io: &mut IoContext,
+        lsn: Lsn,
+        extent: Extent,
+    ) -> Result<(), WalError> {
         if self.durable_lsn() >= lsn {
             self.counts.flush_found_durable();
             return Ok(());
         }
         self.counts.flush();
+        let _flusher = Flusher::enter(self);
         loop {
-            match self.start_flush(io, lsn)? {
+            match self.start_flush_extent(io, lsn, extent)? {
                 FlushState::Durable => return Ok(()),
                 FlushState::InFlight(wait_ref) => {
                     self.counts.flush_wait();
@@ -87,9 +117,7 @@ impl Wal {
                 FlushState::Inserting => {
                     let progress = &self.progress;
                     io.submit();
-                    progress
-                        .tickets
-                        .wait_for_lsn(lsn, || progress.has_failed());
+                    progress.tickets.wait_for_lsn(lsn, || progress.has_failed());
                 }
             }
         }
@@ -101,6 +129,15 @@ impl Wal {
     /// # Errors
     /// As [`Self::flush`].
     pub fn start_flush(&self, io: &mut IoContext, lsn: Lsn) -> Result<FlushState, WalError> {
+        self.start_flush_extent(io, lsn, Extent::All)
+    }
+
+    fn start_flush_extent(
+        &self,
+        io: &mut IoContext,
+        lsn: Lsn,
+        extent: Extent,
+    ) -> Result<FlushState, WalError> {
         self.check_issuer(io);
         if self.durable_lsn() >= lsn {
             return Ok(FlushState::Durable);
@@ -120,7 +157,7 @@ impl Wal {
         loop {
             let mut blocked = None;
             while blocked.is_none() && self.progress.with(|state| state.claimed()) < lsn {
-                match self.start_write(io, Extent::All)? {
+                match self.start_write(io, extent)? {
                     Step::Started => {}
                     Step::Nothing => break,
                     Step::After(wait_ref) => blocked = Some(wait_ref),
@@ -166,9 +203,7 @@ impl Wal {
             if self.progress.tickets.completed_lsn() < lsn {
                 io.submit();
                 let progress = &self.progress;
-                progress
-                    .tickets
-                    .wait_for_lsn(lsn, || progress.has_failed());
+                progress.tickets.wait_for_lsn(lsn, || progress.has_failed());
                 continue;
             }
             let mut blocked = None;

@@ -70,11 +70,7 @@ impl Wal {
     /// # Errors
     /// The parts make no record, it is too long, or the log has failed. With the first two, nothing
     /// has happened.
-    pub fn insert(
-        &self,
-        io: &mut IoContext,
-        record: &WalRecord<'_>,
-    ) -> Result<Inserted, WalError> {
+    pub fn insert(&self, io: &mut IoContext, record: &WalRecord<'_>) -> Result<Inserted, WalError> {
         self.check_issuer(io);
         self.progress.check()?;
         let mut headers = HeaderBuffer::new();
@@ -119,10 +115,9 @@ impl Wal {
         let parts: [&[u8]; 1] = [&level];
         let mut headers = HeaderBuffer::new();
         loop {
-            let assembled = xlog_record(info::xlog::CHECKPOINT_REDO, &parts)
-                .assemble(&mut headers)?;
-            let reserve =
-                |length| self.position.reserve_redo(&self.progress.tickets, length);
+            let assembled =
+                xlog_record(info::xlog::CHECKPOINT_REDO, &parts).assemble(&mut headers)?;
+            let reserve = |length| self.position.reserve_redo(&self.progress.tickets, length);
             if let Some(inserted) = self.place(io, assembled, reserve)? {
                 return Ok(inserted);
             }
@@ -150,13 +145,17 @@ impl Wal {
         // A header for the data's length takes two bytes, or five from 256 bytes on.
         let data = match length {
             ..=24 => 0,
-            ..=281 => length as usize - 26,
+            25..=281 => length as usize - 26,
             _ => length as usize - 29,
         };
         let mut headers = HeaderBuffer::new();
         let parts = [&ZEROS[..data]];
         let mut assembled = xlog_record(info::xlog::NOOP, &parts).assemble(&mut headers)?;
-        assert_eq!(assembled.total_length(), length, "padding of another length");
+        assert_eq!(
+            assembled.total_length(),
+            length,
+            "padding of another length"
+        );
         assembled.finish(reservation.prev);
         self.copy(io, &reservation, &assembled)?;
         place.publish();
@@ -240,7 +239,11 @@ impl Wal {
         // SAFETY: as above.
         unsafe { self.ring.put(at, &ZEROS[..gap]) };
         at.0 += gap as u64;
-        assert_eq!((at, remaining), (place.end, 0), "a WAL record missed its end");
+        assert_eq!(
+            (at, remaining),
+            (place.end, 0),
+            "a WAL record missed its end"
+        );
         Ok(())
     }
 

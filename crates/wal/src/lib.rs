@@ -76,3 +76,8 @@ pub use recovery::invalidate_beyond;
 pub use stats::WalStats;
 pub use wal::{Wal, WalPosition};
 pub use wal_writer::{WalWriter, WalWriterStep};
+
+/// Keeps the README's example compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -65,6 +65,11 @@ impl RangeQueue {
             .flatten()
     }
 
+    /// I/Os that do not count yet: those in flight, and those behind them.
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
     /// The I/O claimed last, if it is in flight.
     pub(crate) fn last_in_flight(&self) -> Option<WaitRef> {
         let last = self.ranges.back()?;
@@ -92,7 +97,10 @@ impl RangeQueue {
     /// # Panics
     /// If there is no room, or nothing to claim.
     pub(crate) fn claim(&mut self, end: Lsn, io: WaitRef) -> usize {
-        assert!(self.ranges.len() < self.limit, "too many WAL I/Os in flight");
+        assert!(
+            self.ranges.len() < self.limit,
+            "too many WAL I/Os in flight"
+        );
         assert!(end > self.claimed, "an empty range of the WAL");
         let number = (self.first + self.ranges.len()) % self.limit;
         self.ranges.push_back(Range {

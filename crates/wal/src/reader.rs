@@ -87,7 +87,7 @@ impl WalReader {
         take: impl FnOnce(&mut IoContext, DecodedRecord<'_>) -> T,
     ) -> Result<Result<T, WalEnd>, WalError> {
         loop {
-            let needed = match self.reader.next() {
+            let needed = match self.reader.step() {
                 Step::Record(record) => return Ok(Ok(take(io, record))),
                 Step::End(end) => return Ok(Err(end.clone())),
                 Step::NeedPage(needed) => needed,

@@ -39,7 +39,13 @@ pub fn invalidate_beyond(
     segments.remove_from(number + 1)?;
     let page_start = offset - offset % PAGE;
     let mut head = vec![0; (offset - page_start) as usize];
-    read_exactly(io, &segments, config, Lsn(end.0 - head.len() as u64), &mut head)?;
+    read_exactly(
+        io,
+        &segments,
+        config,
+        Lsn(end.0 - head.len() as u64),
+        &mut head,
+    )?;
     segments.overwrite(io, number, page_start, &head)
 }
 

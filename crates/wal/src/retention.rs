@@ -30,7 +30,9 @@ impl CheckpointDistance {
         // Until the end of the next checkpoint but one, and a tenth more.
         let permille = 1000 + u64::from(config.checkpoint_completion_permille);
         let ahead = u128::from(self.estimate_bytes) * u128::from(permille) * 11 / 10_000;
-        let until = redo.0.saturating_add(u64::try_from(ahead).unwrap_or(u64::MAX));
+        let until = redo
+            .0
+            .saturating_add(u64::try_from(ahead).unwrap_or(u64::MAX));
         until.div_ceil(size).clamp(least, most.max(least))
     }
 }

@@ -163,6 +163,9 @@ mod tests {
             unsafe { ring.put(Lsn(page * PAGE), &bytes) };
         }
         let (start, end) = (Lsn(3 * PAGE), Lsn(5 * PAGE + 10));
+        // The staging page has something else in it.
+        // SAFETY: as above.
+        let _ = unsafe { ring.memory_of_write(Lsn(5 * PAGE), Lsn(5 * PAGE + 99), 4096, 1) };
         // SAFETY: as above.
         let pieces = unsafe { ring.memory_of_write(start, end, 4096, 1) };
         assert_eq!(pieces.len(), 3);

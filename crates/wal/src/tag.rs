@@ -17,7 +17,12 @@ pub(crate) fn wal_tag(timeline: TimeLineId, start: Lsn, end: Lsn) -> TargetTag {
 /// The same in words.
 pub(crate) fn describe(tag: &TargetTag, out: &mut dyn fmt::Write) -> fmt::Result {
     let [timeline, start, end, _] = tag.words;
-    write!(out, "WAL {} to {}, timeline {timeline}", Lsn(start), Lsn(end))
+    write!(
+        out,
+        "WAL {} to {}, timeline {timeline}",
+        Lsn(start),
+        Lsn(end)
+    )
 }
 
 /// The range that a tag names.

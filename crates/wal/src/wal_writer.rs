@@ -8,6 +8,7 @@ use trunkline_pgformat::Lsn;
 
 use crate::Wal;
 use crate::error::WalError;
+use crate::writer::Extent;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,13 @@ impl WalWriter {
             let is_much =
                 goal.0.saturating_sub(self.flushed_up_to.0) >= config.wal_writer_flush_after_bytes;
             if is_time || is_much {
-                wal.flush(io, goal)?;
+                // What nobody asked for need not be written twice.
+                let extent = if asked > complete {
+                    Extent::All
+                } else {
+                    Extent::WholeUnits
+                };
+                wal.flush_extent(io, goal, extent)?;
                 self.last_flush = Some(wal.clock().monotonic());
                 self.flushed_up_to = goal;
                 flushed = true;

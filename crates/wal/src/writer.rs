@@ -18,6 +18,10 @@ use crate::range_queue::RangeQueue;
 /// Syncs in flight, at most. More would each cover little.
 pub(crate) const MAX_SYNCS_IN_FLIGHT: usize = 4;
 
+/// With so many writes in flight, flushes come together in the next one instead of padding: the device
+/// has enough to do, and a larger group is cheaper than one write more.
+const MAX_WRITES_TO_PAD: usize = 8;
+
 /// How much of the complete log a write takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -75,8 +79,8 @@ pub(crate) struct WriterState {
     /// Unused if writes are durable by themselves.
     syncs: RangeQueue,
     failure: Option<Failure>,
-    /// Somebody had to wait for a unit since the last write was claimed.
-    unit_was_contended: bool,
+    /// Threads in a flush that found something to do.
+    flushers: usize,
     pub(crate) counts: WriterCounts,
 }
 
@@ -97,7 +101,7 @@ impl WriterState {
             writes: RangeQueue::new(max_writes, start),
             syncs: RangeQueue::new(MAX_SYNCS_IN_FLIGHT, start),
             failure: None,
-            unit_was_contended: false,
+            flushers: 0,
             counts: WriterCounts::default(),
         }
     }
@@ -162,19 +166,32 @@ impl WriterState {
     pub(crate) fn claim_write(&mut self, start: Lsn, end: Lsn, io: WaitRef) -> usize {
         self.counts.writes += 1;
         self.counts.write_units += (end.0 - start.0).div_ceil(self.unit_bytes);
-        self.unit_was_contended = false;
         self.writes.claim(end, io)
     }
 
     /// Whether the unit that the log ends in should be filled up before it is written, so that the
-    /// next flush need not wait for this one: only if there is somebody to wait.
+    /// next flush need not wait for this one: only if there is somebody else who flushes, and few
+    /// writes are in flight. Where a sync follows, flushes come together in the sync anyway.
     pub(crate) fn should_pad(&self) -> bool {
-        self.unit_was_contended || self.writes.last_in_flight().is_some()
+        if self.sync_method.sync_operation().is_some() {
+            return false;
+        }
+        let writes = self.writes.len();
+        (self.flushers > 1 || writes > 0) && writes < MAX_WRITES_TO_PAD
+    }
+
+    /// A thread begins to flush.
+    pub(crate) fn enter_flush(&mut self) {
+        self.flushers += 1;
+    }
+
+    /// Its flush is over.
+    pub(crate) fn leave_flush(&mut self) {
+        self.flushers -= 1;
     }
 
     pub(crate) fn note_unit_contended(&mut self) {
         self.counts.partial_waits += 1;
-        self.unit_was_contended = true;
     }
 
     /// What may be synced next.
@@ -247,7 +264,9 @@ mod tests {
     }
 
     fn state(start: u64, sync_method: SyncMethod) -> WriterState {
-        let size = SegmentSize::new(SEGMENT as u32).unwrap();
+        let Some(size) = SegmentSize::new(SEGMENT as u32) else {
+            panic!("no size of a segment");
+        };
         WriterState::new(size, UNIT, 16 * UNIT, 4, sync_method, Lsn(start))
     }
 
@@ -348,15 +367,30 @@ mod tests {
     #[test]
     fn only_who_would_be_waited_for_pads() {
         let mut state = state(0, SyncMethod::OpenDatasync);
+        state.enter_flush();
         assert!(!state.should_pad());
+        state.enter_flush();
+        assert!(state.should_pad());
+        state.leave_flush();
         claim(&mut state, 5, Extent::All, 1);
         assert!(state.should_pad());
         state.complete_write(0, Ok(()));
         assert!(!state.should_pad());
-        state.note_unit_contended();
-        assert!(state.should_pad());
-        claim(&mut state, 9, Extent::All, 2);
-        state.complete_write(1, Ok(()));
+    }
+
+    #[test]
+    fn with_enough_writes_in_flight_nobody_pads() {
+        let Some(size) = SegmentSize::new(SEGMENT as u32) else {
+            panic!("no size of a segment");
+        };
+        let method = SyncMethod::OpenDatasync;
+        let mut state = WriterState::new(size, UNIT, UNIT, 32, method, Lsn(0));
+        for number in 0..MAX_WRITES_TO_PAD as u64 {
+            assert_eq!(state.should_pad(), number > 0);
+            claim(&mut state, (number + 1) * UNIT, Extent::All, 1);
+        }
         assert!(!state.should_pad());
+        state.complete_write(0, Ok(()));
+        assert!(state.should_pad());
     }
 }

@@ -8,7 +8,7 @@ use trunkline_pgformat::Lsn;
 use trunkline_wal::{FlushState, SyncMethod, WalConfig};
 
 use crate::gate::Gate;
-use crate::support::{Cluster, config, over, within_limit};
+use crate::support::{Cluster, config, insert, length_to_unit_end, over, within_limit};
 
 struct Gated {
     gate: Arc<Gate>,
@@ -49,52 +49,74 @@ impl Drop for Gated {
     }
 }
 
-/// Two flushes whose second is padded, so that a third goes beside it.
 #[test]
 fn flushes_are_in_flight_at_once_and_none_waits_for_a_later_one() {
     within_limit(|| {
-        let mut it = gated(|_| {});
-        let first = it.cluster.insert(1, 100);
-        assert!(it.in_flight(first.end));
-        let second = it.cluster.insert(2, 100);
-        // The unit is in flight: somebody would have had to wait.
-        assert!(it.in_flight(second.end));
+        let mut it = gated(|config| config.io_wal_pad_partial = false);
+        let mut ends = Vec::new();
+        for id in 1..5 {
+            let length = length_to_unit_end(&it.cluster.wal, 1);
+            let end = it.cluster.insert(id, length).end;
+            assert!(it.in_flight(end));
+            ends.push(end);
+        }
+        assert_eq!(it.gate.held(), 4);
+        assert_eq!(it.cluster.wal.stats().partial_block_waits, 0);
+        // What is done does not count before what is before it.
+        it.gate.release(1);
+        it.gate.release(1);
+        assert_eq!(it.cluster.wal.durable_lsn(), it.cluster.start);
+        it.gate.release(0);
+        assert_eq!(it.cluster.wal.durable_lsn(), ends[2]);
+        // A flush that waits returns though a later one is in flight.
+        let Cluster { wal, io, .. } = &mut it.cluster;
+        wal.flush(io, ends[2]).unwrap();
+        let length = length_to_unit_end(wal, 1);
+        let last = it.cluster.insert(5, length).end;
+        assert!(it.in_flight(last));
+        let waiter = std::thread::spawn({
+            let (wal, aio) = (Arc::clone(&it.cluster.wal), Arc::clone(&it.cluster.aio));
+            let fourth = ends[3];
+            move || wal.flush(&mut aio.issuer(2).unwrap(), fourth).unwrap()
+        });
+        assert_eq!(it.gate.held(), 2);
+        it.gate.release(0);
+        waiter.join().unwrap();
+        assert_eq!(it.cluster.wal.durable_lsn(), ends[3]);
         assert_eq!(it.gate.held(), 1);
         it.gate.release(0);
-        assert_eq!(it.start_flush(first.end), FlushState::Durable);
-        assert!(it.in_flight(second.end));
-        let third = it.cluster.insert(3, 100);
-        assert!(it.in_flight(third.end));
-        let fourth = it.cluster.insert(4, 100);
-        assert!(it.in_flight(fourth.end));
-        assert_eq!(it.gate.held(), 3);
-        let stats = it.cluster.wal.stats();
-        assert!(stats.paddings >= 2 && stats.partial_block_waits == 1, "{stats:?}");
+        assert_eq!(it.start_flush(last), FlushState::Durable);
+    });
+}
 
-        // The last two are done; they do not count before the one before them does.
-        it.gate.release(2);
-        it.gate.release(1);
-        assert_eq!(it.cluster.wal.durable_lsn(), first.end);
-        it.gate.release(0);
-        assert_eq!(it.start_flush(fourth.end), FlushState::Durable);
-
-        // A flush returns while a later one is in flight.
-        let fifth = it.cluster.insert(5, 100);
-        assert!(it.in_flight(fifth.end));
-        it.gate.release(0);
-        let sixth = it.cluster.insert(6, 100);
-        assert!(it.in_flight(sixth.end));
-        let seventh = it.cluster.insert(7, 5000);
-        assert!(it.in_flight(seventh.end));
-        assert!(it.gate.held() >= 1);
-        it.gate.release(0);
-        let Cluster { wal, io, .. } = &mut it.cluster;
-        wal.flush(io, sixth.end).unwrap();
-        it.gate.open();
-        let Cluster { wal, io, .. } = &mut it.cluster;
-        wal.flush(io, seventh.end).unwrap();
-        let ids: Vec<u64> = it.cluster.read_back().iter().map(|(_, id)| *id).collect();
-        assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7]);
+#[test]
+fn padding_lets_the_next_flush_go_beside_this_one() {
+    within_limit(|| {
+        for pad in [false, true] {
+            let mut it = gated(|config| config.io_wal_pad_partial = pad);
+            let length = length_to_unit_end(&it.cluster.wal, 1);
+            let first = it.cluster.insert(1, length);
+            assert!(it.in_flight(first.end));
+            // The first of these ends within a unit while another write is in flight.
+            for id in 2..5 {
+                let next = it.cluster.insert(id, 100);
+                assert!(it.in_flight(next.end));
+            }
+            let stats = it.cluster.wal.stats();
+            if pad {
+                assert_eq!(it.gate.held(), 4);
+                assert_eq!((stats.paddings, stats.partial_block_waits), (3, 0));
+                assert!(stats.padding_bytes > 3 * 3500, "{stats:?}");
+            } else {
+                assert_eq!(it.gate.held(), 2);
+                assert_eq!((stats.paddings, stats.partial_block_waits), (0, 2));
+            }
+            it.gate.open();
+            let Cluster { wal, io, .. } = &mut it.cluster;
+            wal.flush(io, wal.insert_lsn()).unwrap();
+            let ids: Vec<u64> = it.cluster.read_back().iter().map(|(_, id)| *id).collect();
+            assert_eq!(ids, [1, 2, 3, 4]);
+        }
     });
 }
 
@@ -105,6 +127,8 @@ fn no_two_writes_are_in_flight_over_one_unit() {
             let mut it = gated(|config| {
                 config.io_wal_pad_partial = pad;
                 config.io_wal_target_blocks = 1;
+                // So that nobody waits for room.
+                config.wal_buffers_bytes = 8 << 20;
             });
             let mut most = 0;
             let mut last = Lsn(0);
@@ -161,20 +185,20 @@ fn a_sync_covers_what_was_written_before_its_submission_and_no_more() {
     within_limit(|| {
         for method in [SyncMethod::Fdatasync, SyncMethod::Fsync] {
             let mut it = gated(|config| config.wal_sync_method = method);
-            let first = it.cluster.insert(1, 5000);
+            let length = length_to_unit_end(&it.cluster.wal, 1);
+            let first = it.cluster.insert(1, length);
             assert!(it.in_flight(first.end));
             it.gate.release(0);
-            // Written, and not durable; asking again starts the sync.
+            // Written, and not durable. The next write is in flight when the sync is submitted.
             assert_eq!(it.cluster.wal.durable_lsn(), it.cluster.start);
-            assert!(it.in_flight(first.end));
-            let ops: Vec<Op> = it.gate.held_ranges().iter().map(|range| range.0).collect();
-            assert_eq!(ops.len(), 1);
-            assert!(matches!(ops[0], Op::Fdatasync | Op::Fsync));
-            // Written while the sync is in flight.
             let second = it.cluster.insert(2, 5000);
             assert!(it.in_flight(second.end));
-            it.gate.release(1);
-            assert_eq!(it.gate.held(), 1);
+            assert!(it.in_flight(first.end));
+            let ops: Vec<Op> = it.gate.held_ranges().iter().map(|range| range.0).collect();
+            assert_eq!(ops.len(), 2);
+            assert_eq!(ops[0], Op::Writev);
+            assert!(matches!(ops[1], Op::Fdatasync | Op::Fsync));
+            it.gate.release(0);
             it.gate.release(0);
             assert_eq!(it.cluster.wal.durable_lsn(), first.end);
             assert!(it.in_flight(second.end));
@@ -189,6 +213,34 @@ fn a_sync_covers_what_was_written_before_its_submission_and_no_more() {
             it.gate.release(0);
             assert_eq!(it.start_flush(third.end), FlushState::Durable);
         }
+    });
+}
+
+#[test]
+fn nobody_fills_a_page_of_the_ring_before_it_is_written() {
+    within_limit(|| {
+        let mut it = gated(|config| config.io_wal_target_blocks = 1);
+        let inserter = std::thread::spawn({
+            let (wal, aio) = (Arc::clone(&it.cluster.wal), Arc::clone(&it.cluster.aio));
+            move || {
+                let mut io = aio.issuer(2).unwrap();
+                let places = (1..30).map(|id| (insert(&wal, &mut io, id, 100_000).unwrap(), id));
+                let places: Vec<_> = places.collect();
+                wal.flush(&mut io, wal.insert_lsn()).unwrap();
+                places
+            }
+        });
+        // Three times the ring: it waits, and the writes are made from what is there then.
+        while it.cluster.wal.stats().buffers_full == 0 {
+            std::thread::yield_now();
+        }
+        it.gate.open();
+        let inserted = inserter.join().unwrap();
+        let expected: Vec<_> = inserted
+            .iter()
+            .map(|(place, id)| (place.start, *id))
+            .collect();
+        assert_eq!(it.cluster.read_back(), expected);
     });
 }
 

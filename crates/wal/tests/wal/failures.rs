@@ -77,9 +77,10 @@ fn a_full_disk_is_told_with_the_segment_s_name() {
         let (disk, mut cluster) = simulated(SyncMethod::OpenDatasync);
         disk.set_capacity_bytes(Some(disk.used_bytes() + 4096));
         let error = (0..)
-            .map(|id| insert(&cluster.wal, &mut cluster.io, id, 50_000).and_then(|inserted| {
-                cluster.wal.flush(&mut cluster.io, inserted.end)
-            }))
+            .map(|id| {
+                insert(&cluster.wal, &mut cluster.io, id, 50_000)
+                    .and_then(|inserted| cluster.wal.flush(&mut cluster.io, inserted.end))
+            })
             .find_map(Result::err)
             .unwrap();
         assert_eq!(error.errno(), Some(ENOSPC));
@@ -91,7 +92,12 @@ fn a_full_disk_is_told_with_the_segment_s_name() {
         disk.set_capacity_bytes(None);
         assert_stopped(&mut cluster, durable, ENOSPC);
         assert!(
-            cluster.wal.failure().unwrap().to_string().contains("000000010000000000000002"),
+            cluster
+                .wal
+                .failure()
+                .unwrap()
+                .to_string()
+                .contains("000000010000000000000002"),
             "{:?}",
             cluster.wal.failure()
         );
@@ -137,7 +143,10 @@ fn who_waits_for_the_ring_or_a_flush_is_told_of_a_failure() {
         let first = cluster.insert(1, 100);
         let flusher = std::thread::spawn({
             let (wal, aio) = (Arc::clone(&cluster.wal), Arc::clone(&aio));
-            move || wal.flush(&mut aio.issuer(2).unwrap(), first.end).unwrap_err()
+            move || {
+                wal.flush(&mut aio.issuer(2).unwrap(), first.end)
+                    .unwrap_err()
+            }
         });
         gate.wait_until_held(1);
         // More than the ring, so that it waits for a place in it.
@@ -151,8 +160,27 @@ fn who_waits_for_the_ring_or_a_flush_is_told_of_a_failure() {
                     .unwrap()
             }
         });
+        // Behind a place that will never be filled.
+        while cluster.wal.stats().buffers_full == 0 {
+            std::thread::yield_now();
+        }
+        let flushes = cluster.wal.stats().flushes;
+        let behind = std::thread::spawn({
+            let (wal, aio) = (Arc::clone(&cluster.wal), Arc::clone(&aio));
+            move || {
+                let mut io = aio.issuer(4).unwrap();
+                wal.flush(&mut io, wal.insert_lsn()).unwrap_err()
+            }
+        });
+        while cluster.wal.stats().flushes == flushes {
+            std::thread::yield_now();
+        }
+        // Most likely it sleeps by now.
+        for _ in 0..1000 {
+            std::thread::yield_now();
+        }
         gate.release_with(0, -EIO);
-        for waiter in [flusher, inserter] {
+        for waiter in [flusher, inserter, behind] {
             let error = waiter.join().unwrap();
             assert_eq!(error.errno(), Some(EIO), "{error}");
         }

@@ -1,9 +1,9 @@
 //! Which pages go along as images (`XLogRecordAssemble`).
 
+use trunkline_pgformat::control_file::WalLevel;
 use trunkline_pgformat::wal::info;
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::{BLCKSZ, ForkNumber, Lsn, Oid, PageBytes, PageMut, RelFileLocator, Xid};
-use trunkline_pgformat::control_file::WalLevel;
 use trunkline_wal::{ImagePolicy, LoggedBlock, WalReader, WalRecord};
 
 use crate::support::{Cluster, config, for_each_method, within_limit};
@@ -94,7 +94,10 @@ fn a_page_not_changed_since_the_redo_pointer_goes_along() {
             assert_eq!(compared, (Some(false), 10));
             cluster.wal.set_full_page_writes(false);
             assert_eq!(logged(&mut cluster, block(&old, WhenNeeded), 0), (None, 10));
-            assert_eq!(logged(&mut cluster, block(&old, Always), 0), (Some(true), 0));
+            assert_eq!(
+                logged(&mut cluster, block(&old, Always), 0),
+                (Some(true), 0)
+            );
             cluster.wal.set_full_page_writes(true);
             // What was new enough is so no more.
             let checkpoint = cluster
@@ -102,7 +105,10 @@ fn a_page_not_changed_since_the_redo_pointer_goes_along() {
                 .begin_checkpoint(&mut cluster.io, WalLevel::Replica)
                 .unwrap();
             assert_eq!(cluster.wal.redo(), checkpoint.start);
-            assert_eq!(logged(&mut cluster, block(&new, WhenNeeded), 0), (Some(true), 0));
+            assert_eq!(
+                logged(&mut cluster, block(&new, WhenNeeded), 0),
+                (Some(true), 0)
+            );
             assert_eq!(cluster.wal.stats().full_page_images, 6);
         });
     });

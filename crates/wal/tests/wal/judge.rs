@@ -102,7 +102,10 @@ fn pg_waldump_reads_every_record_up_to_the_durable_lsn() {
                 .unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let complaints = String::from_utf8(output.stderr).unwrap();
-            assert!(output.status.success() && complaints.is_empty(), "{complaints}");
+            assert!(
+                output.status.success() && complaints.is_empty(),
+                "{complaints}"
+            );
             assert_eq!(text.lines().count() as u64, stats.records);
             let count = |what: &str| text.lines().filter(|line| line.contains(what)).count() as u64;
             assert_eq!(count("RESTORE_POINT point "), expected / 2);

@@ -41,7 +41,10 @@ fn reading_ends_with_the_reason_and_where_the_log_goes_on() {
                 let storage = std::sync::Arc::clone(&cluster.storage);
                 let mut reader = WalReader::new(storage, &cluster.config, start);
                 loop {
-                    match reader.next(&mut cluster.io, |_, record| record.lsn).unwrap() {
+                    match reader
+                        .next(&mut cluster.io, |_, record| record.lsn)
+                        .unwrap()
+                    {
                         Ok(_) => {}
                         Err(end) => return end,
                     }
@@ -58,7 +61,9 @@ fn reading_ends_with_the_reason_and_where_the_log_goes_on() {
             let end = ended(&mut cluster, first.start);
             assert_eq!((end.at, end.last_record), (second.start, Some(first.start)));
             assert!(
-                end.reason.to_string().starts_with("incorrect resource manager data checksum"),
+                end.reason
+                    .to_string()
+                    .starts_with("incorrect resource manager data checksum"),
                 "{}",
                 end.reason
             );

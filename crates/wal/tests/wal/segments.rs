@@ -169,7 +169,9 @@ fn a_log_is_not_continued_where_it_does_not_end() {
                 .map(|_| ())
                 .unwrap_err();
             assert!(
-                error.to_string().ends_with("its last page is not a page of this log"),
+                error
+                    .to_string()
+                    .ends_with("its last page is not a page of this log"),
                 "{error}"
             );
             assert!(storage.exists(directory).unwrap());

@@ -142,16 +142,22 @@ pub fn record_of<'a>(parts: &'a [&'a [u8]]) -> WalRecord<'a> {
     }
 }
 
-pub fn insert(
-    wal: &Wal,
-    io: &mut IoContext,
-    id: u64,
-    length: usize,
-) -> Result<Inserted, WalError> {
+pub fn insert(wal: &Wal, io: &mut IoContext, id: u64, length: usize) -> Result<Inserted, WalError> {
     let data = data_of(id, length);
     // In pieces of odd lengths.
     let (first, second) = data.split_at(length / 3);
     wal.insert(io, &record_of(&[first, second]))
+}
+
+/// The data's length of a record that goes on for so many write units of 4 KiB, and ends where the
+/// next one begins.
+pub fn length_to_unit_end(wal: &Wal, units: u64) -> usize {
+    const UNIT: u64 = 4096;
+    let size = wal.config().segment_size;
+    let at = wal.insert_lsn();
+    let end = Lsn((at.0 / UNIT + units + 1) * UNIT);
+    // Without the header, and that of the data.
+    (size.byte_position_of(end) - size.byte_position_of(at)) as usize - 24 - 5
 }
 
 /// The number of a record that [`insert`] made; padding has none.

@@ -51,6 +51,9 @@ fn asynchronous_commits_become_durable_with_a_delay_and_segments_ahead() {
         // To the last whole unit, as nobody asked for more.
         let end = cluster.wal.insert_lsn();
         let durable = cluster.wal.durable_lsn();
-        assert!(durable < end && end.0 - durable.0 < 8192, "{durable} of {end}");
+        assert!(
+            durable < end && end.0 - durable.0 < 8192,
+            "{durable} of {end}"
+        );
     });
 }
