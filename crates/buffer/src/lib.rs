@@ -8,12 +8,15 @@
 //! ```text
 //!  heap, catalog ──▶ ReadStream / BufferPool::read ──▶ mapping: found? ── yes ──▶ PinnedBuffer
 //!                                                        │ no
-//!                    victim (ring or clock sweep; dirty ones written ahead) ──▶ mapped, read claimed
+//!                    victim (ring or clock sweep; dirty ones passed, written ahead) ──▶ mapped, claimed
 //!                                                        │
 //!                    run of neighbours ──▶ one handle: target, callbacks, buffers ──▶ smgr ──▶ aio
 //!        any thread: completion ──▶ verify header and checksum ──▶ VALID, waiters woken, pin dropped
 //!
-//!  WriteStream, victims, write_all ──▶ content lock, checksum ──▶ one handle a run ──▶ smgr ──▶ aio
+//!  CheckpointWrites, BackgroundWriter, loads ──▶ WriteStream ─┐
+//!  victims ───────────────────────────────────────────────────┴▶ log durable? ── no ──▶ its flush started
+//!                         │ yes
+//!                    content lock, checksum ──▶ one handle a run ──▶ smgr ──▶ aio
 //!        any thread: completion ──▶ clean, content lock and pin given back
 //! ```
 //!
@@ -28,6 +31,10 @@
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
 //! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
 //! | `replacement`, `strategy` | victims: clock sweep and rings |
+//! | `background_writer` | cleaning ahead of the clock hand |
+//! | `checkpoint_writes` | what was dirty when a checkpoint began |
+//! | `write_ahead_log` | what the pool asks of the log: [`WriteAheadLog`] |
+//! | `writeback` | asking the kernel to write what it has buffered |
 //! | `prefetch` | bringing blocks in without waiting |
 //! | `extension` | making a fork longer |
 //! | `critical_section`, `hints` | changing pages and logging it as one step; hints without a record |
@@ -56,7 +63,8 @@
 //!    none of 3 to 6 held.
 //!
 //! Waiting for an I/O is allowed under 1 and 2, because whoever waits drives it: a completion needs
-//! none of these locks. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
+//! none of these locks. The write-ahead log is waited for, or its flush started, with none of them, and
+//! with nothing claimed. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
 //! across a wait.
 //!
 //! Hint bits change under the exclusive content lock like everything else: a reader takes it if it is

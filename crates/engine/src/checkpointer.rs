@@ -25,7 +25,7 @@ use crate::error::{EngineError, StatementError};
 
 /// Buffers that one step of a checkpoint in a hurry deals with.
 const FAST_STEP_BUFFERS: usize = 1024;
-/// A timed checkpoint that failed is tried again after this.
+/// A timed checkpoint that failed is due still, but is not tried again before this has passed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The settings of checkpoints.
@@ -133,6 +133,8 @@ pub(crate) struct Checkpointer {
     phase: Phase,
     /// When the next timed one is due.
     due: Duration,
+    /// When it would be if the running one had not begun.
+    due_before: Duration,
 }
 
 impl Checkpointer {
@@ -152,6 +154,7 @@ impl Checkpointer {
             wal_progress,
             phase: Phase::Idle,
             due,
+            due_before: due,
         }
     }
 
@@ -170,7 +173,7 @@ impl Checkpointer {
 
     fn fail(&mut self, error: EngineError, now: Duration) {
         tracing::error!("checkpoint failed: {error}");
-        self.due = self.due.max(now + RETRY_AFTER);
+        self.due = self.due_before.max(now + RETRY_AFTER);
         self.requests.finish(Err(StatementError {
             sqlstate: error.sqlstate(),
             message: error.to_string(),
@@ -188,7 +191,7 @@ impl Checkpointer {
             (None, true) => CheckpointCause::TIMED,
             (None, false) => return CheckpointerStep::Pause(self.due - now),
         };
-        self.due = now + self.config.timeout;
+        self.due_before = std::mem::replace(&mut self.due, now + self.config.timeout);
         self.requests.begin();
         // A stop is neither the one nor the other, as in PostgreSQL.
         if wanted.is_some_and(|wanted| !wanted.is_shutdown) {
