@@ -8,12 +8,15 @@
 //! ```text
 //!  heap, catalog ──▶ ReadStream / BufferPool::read ──▶ mapping: found? ── yes ──▶ PinnedBuffer
 //!                                                        │ no
-//!                    victim (ring or clock sweep; dirty ones written ahead) ──▶ mapped, read claimed
+//!                    victim (ring or clock sweep; dirty ones passed, written ahead) ──▶ mapped, claimed
 //!                                                        │
 //!                    run of neighbours ──▶ one handle: target, callbacks, buffers ──▶ smgr ──▶ aio
 //!        any thread: completion ──▶ verify header and checksum ──▶ VALID, waiters woken, pin dropped
 //!
-//!  WriteStream, victims, write_all ──▶ content lock, checksum ──▶ one handle a run ──▶ smgr ──▶ aio
+//!  CheckpointWrites, BackgroundWriter, loads ──▶ WriteStream ─┐
+//!  victims ───────────────────────────────────────────────────┴▶ log durable? ── no ──▶ its flush started
+//!                         │ yes
+//!                    content lock, checksum ──▶ one handle a run ──▶ smgr ──▶ aio
 //!        any thread: completion ──▶ clean, content lock and pin given back
 //! ```
 //!
@@ -28,11 +31,25 @@
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
 //! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
 //! | `replacement`, `strategy` | victims: clock sweep and rings |
+//! | `background_writer` | cleaning ahead of the clock hand |
+//! | `checkpoint_writes` | what was dirty when a checkpoint began |
+//! | `write_ahead_log` | what the pool asks of the log: [`WriteAheadLog`] |
+//! | `writeback` | asking the kernel to write what it has buffered |
 //! | `prefetch` | bringing blocks in without waiting |
 //! | `extension` | making a fork longer |
+//! | `critical_section`, `hints` | changing pages and logging it as one step; hints without a record |
+//! | `redo`, `invalid_pages` | pages for recovery |
 //! | `read_stream`, `write_stream` | many blocks, looking ahead |
 //! | `whole_pool` | writing all, forgetting or evicting a relation |
 //! | `stats` | counts of all that, by what it was done for |
+//!
+//! # The log
+//! Pages wait for the log, never the other way round: a page goes to disk only when the log is durable
+//! up to its LSN, which is looked at under the page's lock. Whoever changes a page does it in a
+//! [`CriticalSection`]: dirty, change, record, LSN. A record is inserted under the content locks of the
+//! pages that it is about; that may wait for writes of the log, which take no content lock, and never
+//! for its being durable. Hints have no record: [`ExclusiveGuard::mark_dirty_hint`]. While a cluster is
+//! made or recovered the pool has no log; [`redo`] gives recovery its pages.
 //!
 //! # Lock order
 //! 1. A caller's relation lock, always before anything here.
@@ -41,11 +58,13 @@
 //! 3. A fork's extension lock. Under it no content lock is waited for and no victim looked for.
 //! 4. A mapping partition, one at a time. Under it descriptors change, nothing is waited for.
 //! 5. The storage manager's own locks (fork size, descriptor cache), below 3; never under 4.
-//! 6. The descriptor word is no lock: its changes are single steps, and parking on it happens with
-//!    none of 3 to 5 held.
+//! 6. The log's insert position and what lies below it (`trunkline-wal`), under 1 and 2 only.
+//! 7. The descriptor word is no lock: its changes are single steps, and parking on it happens with
+//!    none of 3 to 6 held.
 //!
 //! Waiting for an I/O is allowed under 1 and 2, because whoever waits drives it: a completion needs
-//! none of these locks. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
+//! none of these locks. The write-ahead log is waited for, or its flush started, with none of them, and
+//! with nothing claimed. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
 //! across a wait.
 //!
 //! Hint bits change under the exclusive content lock like everything else: a reader takes it if it is

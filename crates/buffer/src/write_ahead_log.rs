@@ -31,8 +31,8 @@ pub struct LogError {
 
 /// The write-ahead log, as far as the pool knows it.
 ///
-/// None of these is called with a content lock held, a buffer claimed, or an I/O staged that holds
-/// either.
+/// None of these is called with a content lock held, or a buffer claimed for an I/O that is not staged.
+/// The issuer may have I/Os pending: who waits submits them first, as [`IoContext::wait`] does (A4).
 pub trait WriteAheadLog: Send + Sync + fmt::Debug {
     /// Every record that ends at or before it is durable. Never goes backwards; cheap.
     fn durable_lsn(&self) -> Lsn;

@@ -16,10 +16,10 @@ use trunkline_buffer::{
 };
 use trunkline_catalog::Catalog;
 use trunkline_heap::InsertTargets;
-use trunkline_pgformat::control_file::{ClusterState, ControlFile};
+use trunkline_pgformat::control_file::{CheckPoint, ClusterState, ControlFile};
 use trunkline_pgformat::slru::XACT_DIRECTORY;
 use trunkline_pgformat::wal::rmgr::xlog::ParameterChange;
-use trunkline_pgformat::{BLCKSZ, Oid};
+use trunkline_pgformat::{BLCKSZ, Lsn, Oid};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{FullXid, LockManager, SlruConfig, TransactionManager, TxnConfig, XidLimits};
 use trunkline_wal::{Wal, WalConfig, WalPosition};
@@ -38,7 +38,7 @@ use crate::error::EngineError;
 use crate::failed_tails::FailedTails;
 use crate::memory_limit::usable_memory_bytes;
 use crate::oid_generator::OidGenerator;
-use crate::recovery::{RecoveryParts, check_point_record, recover};
+use crate::recovery::{self, RecoveryParts};
 use crate::sessions::Sessions;
 use crate::settings::{ServerSettings, SettingValue, check_resource_managers};
 use crate::wal_config::{checkpoint_distance_bytes, resolve_wal_settings, wal_config};
@@ -101,6 +101,8 @@ impl Database {
         let mut control = control_store.read(&mut io)?;
         resolve_wal_settings(&mut settings, &control);
         check_relation_maps(storage.as_ref(), &data_dir, &mut io)?;
+        let wal_config = wal_config(&settings, &control, &data_dir)?;
+        let found = recovery::check(&storage, &data_dir, &wal_config, &control, &mut io)?;
         let smgr = Smgr::new(
             Arc::clone(&storage),
             &aio,
@@ -125,7 +127,7 @@ impl Database {
             pool: &pool,
             control_store: &control_store,
         };
-        let durability = base.go_on(&mut control, &mut io)?;
+        let durability = base.go_on(wal_config, found, &mut control, &mut io)?;
         let Durability {
             transactions,
             wal,
@@ -235,10 +237,11 @@ impl Base<'_> {
     /// cleanly.
     fn go_on(
         &self,
+        config: WalConfig,
+        (check_point, end): (CheckPoint, Lsn),
         control: &mut ControlFile,
         io: &mut IoContext,
     ) -> Result<Durability, EngineError> {
-        let config = wal_config(self.settings, control, self.data_dir)?;
         let pg_xact = SlruConfig {
             directory: self.data_dir.join(XACT_DIRECTORY),
             buffers: PG_XACT_BUFFERS,
@@ -254,8 +257,6 @@ impl Base<'_> {
             oldest_database_name: Some("postgres".to_owned()),
         };
         if control.state == ClusterState::ShutDown {
-            let (check_point, end) =
-                check_point_record(self.storage, self.data_dir, &config, control, io)?;
             let position = WalPosition {
                 insert_at: end,
                 prev: control.check_point,
@@ -292,7 +293,7 @@ impl Base<'_> {
             blocks_ahead: usize_setting(self.settings, "maintenance_io_concurrency"),
             progress_interval: milliseconds(self.settings, "log_startup_progress_interval"),
         };
-        let recovered = recover(&parts, control, io)?;
+        let recovered = recovery::recover(&parts, &check_point, control, io)?;
         let wal = self.start_wal(config, recovered.position, io)?;
         let transactions = TransactionManager::start_after_redo(
             recovered.transactions,

@@ -161,5 +161,6 @@ pub(crate) fn abort(
     manager.procs().end(xid);
 }
 
-#[cfg(all(test, not(trunkline_loom)))]
+#[cfg(test)]
+#[cfg(not(trunkline_loom))]
 mod tests;

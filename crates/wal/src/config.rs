@@ -100,7 +100,7 @@ pub struct WalConfig {
     /// their write; 1 to 131072.
     pub io_wal_target_blocks: usize,
     /// `io_wal_pad_partial`: a flush fills the write unit that the log ends in with a record that does
-    /// nothing if another flush would have to wait for it.
+    /// nothing if another flush would have to wait for it. Only with [`SyncMethod::OpenDatasync`].
     pub io_wal_pad_partial: bool,
 }
 

@@ -65,6 +65,11 @@ impl RangeQueue {
             .flatten()
     }
 
+    /// I/Os that do not count yet: those in flight, and those behind them.
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
     /// The I/O claimed last, if it is in flight.
     pub(crate) fn last_in_flight(&self) -> Option<WaitRef> {
         let last = self.ranges.back()?;

@@ -18,6 +18,10 @@ use crate::range_queue::RangeQueue;
 /// Syncs in flight, at most. More would each cover little.
 pub(crate) const MAX_SYNCS_IN_FLIGHT: usize = 4;
 
+/// With so many writes in flight, flushes come together in the next one instead of padding: the device
+/// has enough to do, and a larger group is cheaper than one write more.
+const MAX_WRITES_TO_PAD: usize = 8;
+
 /// How much of the complete log a write takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -166,9 +170,14 @@ impl WriterState {
     }
 
     /// Whether the unit that the log ends in should be filled up before it is written, so that the
-    /// next flush need not wait for this one: only if there is somebody else who flushes.
+    /// next flush need not wait for this one: only if there is somebody else who flushes, and few
+    /// writes are in flight. Where a sync follows, flushes come together in the sync anyway.
     pub(crate) fn should_pad(&self) -> bool {
-        self.flushers > 1 || self.writes.last_in_flight().is_some()
+        if self.sync_method.sync_operation().is_some() {
+            return false;
+        }
+        let writes = self.writes.len();
+        (self.flushers > 1 || writes > 0) && writes < MAX_WRITES_TO_PAD
     }
 
     /// A thread begins to flush.
@@ -367,5 +376,21 @@ mod tests {
         assert!(state.should_pad());
         state.complete_write(0, Ok(()));
         assert!(!state.should_pad());
+    }
+
+    #[test]
+    fn with_enough_writes_in_flight_nobody_pads() {
+        let Some(size) = SegmentSize::new(SEGMENT as u32) else {
+            panic!("no size of a segment");
+        };
+        let method = SyncMethod::OpenDatasync;
+        let mut state = WriterState::new(size, UNIT, UNIT, 32, method, Lsn(0));
+        for number in 0..MAX_WRITES_TO_PAD as u64 {
+            assert_eq!(state.should_pad(), number > 0);
+            claim(&mut state, (number + 1) * UNIT, Extent::All, 1);
+        }
+        assert!(!state.should_pad());
+        state.complete_write(0, Ok(()));
+        assert!(state.should_pad());
     }
 }

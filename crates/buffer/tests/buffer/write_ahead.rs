@@ -3,7 +3,7 @@
 use crate::rig::{ALL, MAIN, Options, Over, REL, Rig};
 use std::sync::atomic::Ordering;
 use trunkline_aio::IoContext;
-use trunkline_buffer::{CheckpointWrites, PinnedBuffer, WriteStream};
+use trunkline_buffer::{CheckpointWrites, PinnedBuffer, WriteAheadLog, WriteStream};
 use trunkline_pgformat::{BLCKSZ, Lsn, PageMut, PageRef};
 
 const BLOCKS: u32 = 48;
@@ -145,8 +145,7 @@ fn b4_victims_and_single_writes_flush_the_log_first() {
         rig.fill(&mut ctx, 100);
         for block in 0..100 {
             drop(log_change(&rig, &mut ctx, block, 1000 + u64::from(block)));
-            let durable = rig.log.take_flushed().into_iter().max();
-            rig.log.set_durable(durable.map_or(0, |lsn| lsn.0));
+            assert_log_before_data(&rig, rig.log.durable_lsn().0);
         }
         assert!(
             on_disk(&rig).iter().any(|&lsn| lsn >= 1000),

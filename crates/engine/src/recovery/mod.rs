@@ -46,13 +46,13 @@ use thiserror::Error;
 use trunkline_aio::{Clock, IoContext, Storage};
 use trunkline_buffer::BufferPool;
 use trunkline_buffer::redo::RedoError;
-use trunkline_pgformat::control_file::{ClusterState, ControlFile};
+use trunkline_pgformat::control_file::{CheckPoint, ClusterState, ControlFile};
 use trunkline_pgformat::wal::reader::EndReason;
 use trunkline_pgformat::{Lsn, Oid};
 use trunkline_txn::{FullXid, SlruConfig, TransactionRedo};
 use trunkline_wal::{WalConfig, WalPosition, invalidate_beyond};
 
-pub(crate) use preconditions::check_point_record;
+pub(crate) use preconditions::check;
 
 use crate::data_directory::ControlFileStore;
 use crate::database::unix_seconds;
@@ -162,20 +162,19 @@ pub(crate) struct Recovered {
     pub(crate) position: WalPosition,
 }
 
-/// Does everything that `control`'s checkpoint does not cover again. `control` becomes what pg_control
-/// says.
+/// Does everything again that `check_point` does not cover, which [`check`] has found to be there.
+/// `control` becomes what pg_control says.
 ///
 /// # Errors
 /// Something cannot be redone. It can be tried again.
 pub(crate) fn recover(
     parts: &RecoveryParts<'_>,
+    check_point: &CheckPoint,
     control: &mut ControlFile,
     io: &mut IoContext,
 ) -> Result<Recovered, EngineError> {
     progress::log_state(control);
-    let check_point_at = control.check_point;
-    let (check_point, redo_at) =
-        preconditions::check(parts.storage, parts.data_dir, parts.wal_config, control, io)?;
+    let (check_point_at, redo_at) = (control.check_point, check_point.redo);
     directory_sync::sync_directory(parts.storage.as_ref(), parts.data_dir, io)?;
     tracing::info!("database system was not properly shut down; automatic recovery in progress");
     control.state = ClusterState::InCrashRecovery;

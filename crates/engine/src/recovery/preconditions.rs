@@ -75,7 +75,7 @@ fn check_directory(
 ///
 /// # Errors
 /// There is none, it is not what pg_control says, or the directory asks for what is not supported.
-pub(crate) fn check_point_record(
+fn check_point_record(
     storage: &Arc<dyn Storage>,
     data_dir: &Path,
     config: &WalConfig,
@@ -113,17 +113,19 @@ pub(crate) fn check_point_record(
     Ok((check_point, reader.position()))
 }
 
-/// Looks at everything that recovery needs. The checkpoint, and where redo begins.
-pub(super) fn check(
+/// Looks at everything that a start needs of the log. The checkpoint, and where its record ends.
+///
+/// # Errors
+/// As [`check_point_record`]; or the record that recovery begins with is not there.
+pub(crate) fn check(
     storage: &Arc<dyn Storage>,
     data_dir: &Path,
     config: &WalConfig,
     control: &ControlFile,
     io: &mut IoContext,
 ) -> Result<(CheckPoint, Lsn), EngineError> {
-    let (check_point, _) = check_point_record(storage, data_dir, config, control, io)?;
-    let redo = check_point.redo;
-    let at = control.check_point;
+    let (check_point, end) = check_point_record(storage, data_dir, config, control, io)?;
+    let (redo, at) = (check_point.redo, control.check_point);
     if redo < at {
         let no_redo = |why: String| RecoveryError::NoRedo {
             redo,
@@ -141,5 +143,5 @@ pub(super) fn check(
             Err(end) => return Err(no_redo(end.reason.to_string()).into()),
         }
     }
-    Ok((check_point, redo))
+    Ok((check_point, end))
 }

@@ -20,7 +20,8 @@ pub(super) fn prune(
 ) -> Result<(), RedoError> {
     // Without a cleanup lock tuples stay where they are.
     let moves = prune.flags & prune_flags::CLEANUP_LOCK != 0;
-    if !moves && !(prune.redirected.is_empty() && prune.dead.is_empty()) {
+    let needs_lock = !prune.redirected.is_empty() || !prune.dead.is_empty();
+    if needs_lock && !moves {
         return Err(record.wrong("pruning without a cleanup lock"));
     }
     redo.apply(io, record, 0, Damage::Refused, |page| {

@@ -184,7 +184,7 @@ fn the_horizon_waits_for_transactions_and_snapshots() {
 /// a recorded end, and the same answer later.
 #[test]
 fn a_snapshot_never_finds_an_ended_transaction_undecided() {
-    let (_root, manager, mut io) = cluster(2, 32_700);
+    let (_root, manager, io) = cluster(2, 32_700);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {
