@@ -42,11 +42,12 @@ impl WalWriter {
     /// meanwhile.
     ///
     /// # Errors
-    /// The log has failed.
+    /// The log has failed; or a segment could not be made ahead, after what was asked for is durable.
     pub fn step(&mut self, wal: &Wal, io: &mut IoContext) -> Result<WalWriterStep, WalError> {
         let config = wal.config();
         let delay = Duration::from_millis(config.wal_writer_delay_ms);
-        let segments_made = wal.make_segments_ahead(io)?;
+        // If it fails, what is asked for is made durable all the same.
+        let segments_made = wal.make_segments_ahead(io);
         let asked = wal.requested_flush();
         let complete = wal.complete_units();
         let goal = asked.max(complete);
@@ -74,7 +75,7 @@ impl WalWriter {
         }
         Ok(WalWriterStep {
             flushed,
-            segments_made,
+            segments_made: segments_made?,
             delay,
         })
     }
