@@ -11,6 +11,7 @@ use trunkline_pgformat::control_file::{
 use trunkline_pgformat::relmap::{RELMAP_FILE_SIZE, RelMap};
 use trunkline_pgformat::slru::{self, XactStatus};
 use trunkline_pgformat::varlena::{self, VarlenaForm};
+use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_pgformat::{
     BLCKSZ, HeapTupleRef, LinePointerState, Oid, PageBytes, PageMut, PageRef, Xid, line_pointer,
     page_checksum, verify_page, version_file, visibility_map,
