@@ -186,6 +186,23 @@ impl Logged {
         assert_eq!(rig.count(&now), 700);
     }
 
+    /// On a page that stays as it is afterwards, but for hints: its last change is an insertion, which
+    /// can be made only once.
+    pub fn insert_and_delete_again(&mut self) {
+        let rig = &mut self.rig;
+        let transaction = rig.begin(1);
+        let mut tuple = rig.tuple(7, &"again".repeat(1000));
+        let mut io = rig.issuer();
+        let writer = rig.writer(&transaction);
+        let place = writer.insert(&mut tuple, &mut io).unwrap();
+        let mut tuple = rig.tuple(8, "again");
+        let place = writer.update(place, &mut tuple, &mut io).unwrap();
+        writer.delete(place, &mut io).unwrap();
+        let added = writer.insert(&mut tuple, &mut io).unwrap();
+        assert_eq!(added.block, place.block);
+        transaction.abort();
+    }
+
     pub fn fill_what_is_spare(&mut self) {
         let rig = &mut self.rig;
         // Pages that hold nothing that anybody will see are made anew.
@@ -338,10 +355,23 @@ impl Recovery {
 
     /// Redoes the log from `start` to its end, and compares with images where records have them.
     pub fn replay(&mut self, config: &WalConfig, start: Lsn) -> Result<Replayed, RedoError> {
+        self.replay_up_to(config, start, Lsn(u64::MAX))
+    }
+
+    /// The same of records that begin before `end`.
+    pub fn replay_up_to(
+        &mut self,
+        config: &WalConfig,
+        start: Lsn,
+        end: Lsn,
+    ) -> Result<Replayed, RedoError> {
         let mut reader = WalReader::new(Arc::clone(&self.storage), config, start);
         let mut replayed = Replayed::default();
         let (redo, io) = (&mut self.redo, &mut self.io);
         loop {
+            if reader.position() >= end {
+                return Ok(replayed);
+            }
             let next = reader.next(io, |io, decoded| {
                 let record = RedoRecord::new(&decoded, config.segment_size);
                 let code = trunkline_pgformat::wal::rmgr::identify(&decoded).unwrap_or("?");
