@@ -146,6 +146,21 @@ impl Logged {
         pages_of(&self.rig.pool, &mut self.rig.io)
     }
 
+    fn rows(&mut self) -> u64 {
+        let now = self.rig.snapshot();
+        self.rig.count(&now)
+    }
+
+    /// One row more.
+    pub fn insert_one(&mut self) {
+        let transaction = self.rig.begin(1);
+        let mut tuple = self.rig.tuple(1, "one more");
+        let mut io = self.rig.issuer();
+        let writer = self.rig.writer(&transaction);
+        writer.insert(&mut tuple, &mut io).unwrap();
+        transaction.commit().unwrap();
+    }
+
     /// Loads, inserts, deletes, updates, aborts, freezes; leaves hints and marks in between.
     pub fn work(&mut self) {
         self.load_and_mark();
@@ -163,6 +178,7 @@ impl Logged {
     }
 
     pub fn change(&mut self) {
+        let rows = self.rows();
         let rig = &mut self.rig;
         let transaction = rig.begin(1);
         let tuples: Vec<Vec<u8>> = (0..40).map(|n| rig.tuple(n, "a new text")).collect();
@@ -183,7 +199,7 @@ impl Logged {
         }
         transaction.commit().unwrap();
         let now = rig.snapshot();
-        assert_eq!(rig.count(&now), 700);
+        assert_eq!(rig.count(&now), rows);
     }
 
     /// On a page that stays as it is afterwards, but for hints: its last change is an insertion, which
@@ -204,6 +220,7 @@ impl Logged {
     }
 
     pub fn fill_what_is_spare(&mut self) {
+        let rows = self.rows();
         let rig = &mut self.rig;
         // Pages that hold nothing that anybody will see are made anew.
         let before = rig.blocks();
@@ -222,7 +239,7 @@ impl Logged {
         rig.load(&transaction, 200, 100, true, SparePages::default());
         transaction.commit().unwrap();
         let now = rig.snapshot();
-        assert_eq!(rig.count(&now), 700 + 150 + 200);
+        assert_eq!(rig.count(&now), rows + 150 + 200);
     }
 }
 
