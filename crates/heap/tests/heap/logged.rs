@@ -151,7 +151,7 @@ impl Logged {
         self.rig.count(&now)
     }
 
-    /// One row more.
+    /// One row more, with its hints.
     pub fn insert_one(&mut self) {
         let transaction = self.rig.begin(1);
         let mut tuple = self.rig.tuple(1, "one more");
@@ -159,6 +159,7 @@ impl Logged {
         let writer = self.rig.writer(&transaction);
         writer.insert(&mut tuple, &mut io).unwrap();
         transaction.commit().unwrap();
+        self.rows();
     }
 
     /// Loads, inserts, deletes, updates, aborts, freezes; leaves hints and marks in between.

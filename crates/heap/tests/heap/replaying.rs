@@ -55,7 +55,7 @@ fn whatever_versions_of_pages_were_written_redo_makes_the_last_ones() {
         let mut random = Random(seed);
         let mut logged = Logged::new(Disk::simulated(seed), BUFFERS);
         logged.load_and_mark();
-        // The page that is inserted into afterwards is not made anew.
+        // The page that is inserted into afterwards is neither made anew nor needs an image for hints.
         logged.insert_one();
         let redo = logged.checkpoint();
         // Without images the pages' LSNs decide alone. No page is torn here.
