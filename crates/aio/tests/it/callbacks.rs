@@ -216,10 +216,10 @@ fn a_callback_can_fail_an_io_with_details_for_the_message() {
         let failure = cell.get().unwrap().failure().unwrap();
         assert_eq!((failure.code, failure.detail), (3, [42, 0xbad, 0x600d, 0]));
         assert_eq!(failure.errno(), None);
-        assert_eq!(
-            std::io::Error::from(failure).kind(),
-            std::io::ErrorKind::InvalidData
-        );
+        let error = std::io::Error::from(failure);
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+        let message = "I/O rejected with code 3 [42, 2989, 24589, 0]";
+        assert_eq!(error.to_string(), message);
     });
 }
 
