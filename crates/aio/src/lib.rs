@@ -96,6 +96,7 @@
 //! the rules A0 to A17 are and where each is kept.
 
 mod aio;
+mod alarms;
 mod bounce;
 mod callback;
 mod clock;
@@ -129,6 +130,7 @@ mod transfer;
 mod wait;
 
 pub use aio::{Aio, RegisteredMemory};
+pub use alarms::{Alarm, AlarmAction, Alarms};
 pub use bounce::{BOUNCE_PAGE_BYTES, BounceBuffer};
 pub use callback::{CallbackId, IoView, LocalCallback, MAX_CALLBACKS, SharedCallbacks};
 pub use clock::{Clock, SystemClock};

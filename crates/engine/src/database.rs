@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trunkline_aio::{
-    Aio, AioConfig, IoContext, Method, MethodKind, OsStorage, Storage, SystemClock,
+    Aio, AioConfig, Clock, IoContext, Method, MethodKind, OsStorage, Storage, SystemClock,
 };
 use trunkline_buffer::{BufferPool, HugePages, PoolConfig};
 use trunkline_catalog::Catalog;
@@ -51,6 +51,7 @@ pub struct OpenOptions {
 pub struct Database {
     data_dir: PathBuf,
     started: SystemTime,
+    clock: Arc<dyn Clock>,
     settings: Arc<ServerSettings>,
     aio: Arc<Aio>,
     smgr: Arc<Smgr>,
@@ -84,6 +85,10 @@ pub struct Foundation {
     /// What executes I/Os; chosen by the setting `io_method` if none is given. It serves several AIO
     /// cores, one after the other: those of the start come before the database's own.
     pub method: Option<Arc<dyn Method>>,
+    /// All time that anything in the database depends on: timeouts, and the time of day. Left to the
+    /// operating system are how long threads without work are kept, how long a stop has patience with
+    /// threads that do not end, and the lock file.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Foundation {
@@ -91,6 +96,7 @@ impl Default for Foundation {
         Foundation {
             storage: Arc::new(OsStorage::new()),
             method: None,
+            clock: Arc::new(SystemClock::new()),
         }
     }
 }
@@ -170,7 +176,11 @@ impl Database {
         options: &OpenOptions,
         foundation: Foundation,
     ) -> Result<Arc<Database>, EngineError> {
-        let Foundation { storage, method } = foundation;
+        let Foundation {
+            storage,
+            method,
+            clock,
+        } = foundation;
         let data_dir = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
             path: path.to_owned(),
             source,
@@ -219,7 +229,7 @@ impl Database {
         pool.set_zero_damaged_pages(settings.switch("zero_damaged_pages"));
         pool.set_ignore_checksum_failure(settings.switch("ignore_checksum_failure"));
         let locks = Arc::new(LockManager::new(
-            Arc::new(SystemClock::new()),
+            Arc::clone(&clock),
             Duration::from_millis(settings.integer("deadlock_timeout").unsigned_abs()),
         ));
         let transactions = TransactionManager::start(
@@ -247,7 +257,7 @@ impl Database {
         // From here on only a clean stop is durable.
         let stopped = control.clone();
         control.state = ClusterState::InProduction;
-        control.time = unix_seconds();
+        control.time = unix_seconds(clock.as_ref());
         if let Err(error) = control_store.write(&control, &mut io) {
             // It may be in place all the same, with nothing changed that would justify it.
             if let Err(error) = control_store.write(&stopped, &mut io) {
@@ -258,7 +268,8 @@ impl Database {
         drop(io);
         Ok(Arc::new(Database {
             data_dir,
-            started: SystemTime::now(),
+            started: UNIX_EPOCH + clock.since_epoch(),
+            clock,
             // A statement has its own thread and one for each partition of its scans.
             threads: EngineThreads::new(max_connections * (1 + partitions())),
             settings: Arc::new(settings),
@@ -287,6 +298,11 @@ impl Database {
     /// When it was opened; what it counts, it counts since then.
     pub fn started(&self) -> SystemTime {
         self.started
+    }
+
+    /// Its time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// The settings that it started with.
@@ -420,7 +436,7 @@ impl Database {
         self.transactions.flush()?;
         // After the pages: no xid that one of them carries may be given out again.
         let next_xid = self.transactions.next_xid();
-        let now = unix_seconds();
+        let now = unix_seconds(self.clock.as_ref());
         let mut next = control.clone();
         next.state = state;
         next.time = now;
@@ -596,11 +612,8 @@ fn clear_temporary_files(storage: &dyn Storage, data_dir: &Path) -> Result<(), E
     })
 }
 
-pub(crate) fn unix_seconds() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+pub(crate) fn unix_seconds(clock: &dyn Clock) -> i64 {
+    i64::try_from(clock.since_epoch().as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind, Storage, SystemClock};
+use trunkline_aio::{Aio, AioConfig, IoContext, MethodKind};
 use trunkline_buffer::{BufferPool, PoolConfig};
 use trunkline_catalog::oids::FIRST_NORMAL_OBJECT;
 use trunkline_pgformat::control_file::{ControlFile, NewCluster, system_identifier};
@@ -63,7 +63,7 @@ pub(crate) fn initialise_on(foundation: &Foundation, path: &Path) -> Result<(), 
     create_root(storage.as_ref(), &path)?;
     let _lock_file = LockFile::acquire(&path)?;
     inspect_vacant(&mut io)?;
-    let made = make_cluster(&path, storage, &aio, &mut io);
+    let made = make_cluster(&path, foundation, &aio, &mut io);
     if made.is_err()
         && let Err(error) = remove_layout(storage.as_ref(), &path)
     {
@@ -74,23 +74,25 @@ pub(crate) fn initialise_on(foundation: &Foundation, path: &Path) -> Result<(), 
 
 fn make_cluster(
     path: &Path,
-    storage: &Arc<dyn Storage>,
+    foundation: &Foundation,
     aio: &Arc<Aio>,
     io: &mut IoContext,
 ) -> Result<(), EngineError> {
+    let storage = &foundation.storage;
     create_layout(storage, path, io)?;
-    write_system_tables(path, storage, aio, io)?;
-    write_control_file(path, storage, io)?;
+    write_system_tables(path, foundation, aio, io)?;
+    write_control_file(path, foundation, io)?;
     complete_layout(storage.as_ref(), path, io)?;
     Ok(())
 }
 
 fn write_system_tables(
     path: &Path,
-    storage: &Arc<dyn Storage>,
+    foundation: &Foundation,
     aio: &Arc<Aio>,
     io: &mut IoContext,
 ) -> Result<(), EngineError> {
+    let storage = &foundation.storage;
     let smgr = Smgr::new(
         Arc::clone(storage),
         aio,
@@ -106,7 +108,7 @@ fn write_system_tables(
         Arc::clone(&smgr),
     )?;
     let locks = Arc::new(LockManager::new(
-        Arc::new(SystemClock::new()),
+        Arc::clone(&foundation.clock),
         Duration::from_secs(1),
     ));
     let transactions = TransactionManager::start(
@@ -137,19 +139,18 @@ fn write_system_tables(
 
 fn write_control_file(
     path: &Path,
-    storage: &Arc<dyn Storage>,
+    foundation: &Foundation,
     io: &mut IoContext,
 ) -> Result<(), EngineError> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let Foundation { storage, clock, .. } = foundation;
+    let now = clock.since_epoch();
     let new = NewCluster {
         system_identifier: system_identifier(
             now.as_secs(),
             now.subsec_micros(),
             std::process::id(),
         ),
-        time: unix_seconds(),
+        time: unix_seconds(clock.as_ref()),
         mock_authentication_nonce: nonce(),
         next_xid: FullXid::FIRST_NORMAL.xid(),
         next_oid: FIRST_NORMAL_OBJECT,

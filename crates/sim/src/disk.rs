@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use trunkline_aio::{Clock, Completions, File, IoRequest, Op, WaitRef};
+use trunkline_aio::{Alarms, Completions, File, IoRequest, Op, WaitRef};
 
+use crate::clock::Sleeper;
 use crate::config::{Latency, SimConfig};
 use crate::faults::{Fault, FaultPlan, FaultRule, OpKind};
 use crate::file_state::Sequence;
@@ -26,7 +27,7 @@ const RESTART_NS: u64 = 1_000_000_000;
 static NEXT_OPENING: AtomicU64 = AtomicU64::new(1);
 
 /// A simulated disk with a file system: a [`trunkline_aio::Method`], a
-/// [`trunkline_aio::Storage`] and a [`Clock`] at once. Clones are the same
+/// [`trunkline_aio::Storage`] and a [`trunkline_aio::Clock`] at once. Clones are the same
 /// disk.
 #[derive(Clone)]
 pub struct SimDisk {
@@ -76,7 +77,10 @@ pub(crate) struct State {
     pub(crate) parked: Vec<Thread>,
     /// I/Os in the hands of another thread, which must see them through.
     pub(crate) driven: Vec<WaitRef>,
-    steps: u64,
+    /// Threads that the clock is to wake.
+    pub(crate) sleepers: Vec<Sleeper>,
+    pub(crate) alarms: Alarms,
+    pub(crate) steps: u64,
     cut_at_step: Option<u64>,
     pub(crate) trace: Trace,
     latency: Random,
@@ -115,6 +119,8 @@ impl SimDisk {
             openings: HashMap::new(),
             parked: Vec::new(),
             driven: Vec::new(),
+            sleepers: Vec::new(),
+            alarms: Alarms::new(),
             steps: 0,
             cut_at_step: None,
             trace: Trace::new(config.record_trace),
@@ -180,6 +186,8 @@ impl SimDisk {
             openings: HashMap::new(),
             parked: Vec::new(),
             driven: Vec::new(),
+            sleepers: Vec::new(),
+            alarms: Alarms::new(),
             steps: 0,
             cut_at_step: None,
             trace: old.trace.clone(),
@@ -229,7 +237,10 @@ impl SimDisk {
     pub fn advance(&self, duration: Duration) {
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let mut state = self.lock();
-        state.now_ns = state.now_ns.saturating_add(nanoseconds);
+        let to_ns = state.now_ns.saturating_add(nanoseconds);
+        state.move_time(to_ns);
+        drop(state);
+        self.sound_alarms();
     }
 
     /// The hash of everything that happened so far; the same for the same seed
@@ -242,17 +253,6 @@ impl SimDisk {
     /// [`SimConfig::record_trace`] is set.
     pub fn trace(&self) -> Vec<TraceEvent> {
         self.lock().trace.events().to_vec()
-    }
-}
-
-impl Clock for SimDisk {
-    fn monotonic(&self) -> Duration {
-        Duration::from_nanos(self.lock().now_ns)
-    }
-
-    fn since_epoch(&self) -> Duration {
-        let state = self.lock();
-        Duration::from_secs(state.config.epoch_seconds) + Duration::from_nanos(state.now_ns)
     }
 }
 
@@ -458,12 +458,13 @@ impl State {
         let mut fault = None;
         if outcome.is_ok() {
             fault = self.faults.strike(op, paths, &mut self.fault_chance);
-            self.now_ns += self.latency_of(op).draw(&mut self.latency);
+            let mut duration_ns = self.latency_of(op).draw(&mut self.latency);
             match fault {
-                Some(Fault::Slow { delay_ns }) => self.now_ns += delay_ns,
+                Some(Fault::Slow { delay_ns }) => duration_ns += delay_ns,
                 Some(Fault::Fail(errno)) => outcome = Err(errno),
                 _ => {}
             }
+            self.move_time(self.now_ns + duration_ns);
         }
         let result = outcome.and_then(|()| body(self, fault));
         let mut path = self.shown(paths[0]);

@@ -76,6 +76,14 @@
 //! or anybody's (A6), and the clock moves on to that moment. An I/O for which
 //! only a task waits, or nobody, is executed at once ([`Method::drive`]).
 //!
+//! A thread that waits for something else until a moment ([`Clock::park_until`])
+//! also executes what is due before, and then moves the clock to the earliest
+//! moment that anybody sleeps until or that an alarm is set for: where one
+//! thread drives everything after a real millisecond, with several after one
+//! in which nothing happened. A timeout of an hour thus costs nothing, and a
+//! thread that computes takes, in simulated time, nothing or as long as others
+//! sleep. Alarms ([`Clock::alarm`]) go off on a thread that waits, or sets one.
+//!
 //! With one thread that drives everything, the same seed gives the same trace:
 //! [`SimDisk::trace_hash`] covers time, operation, path, offset, length and
 //! outcome of all that happened, not the bytes. With several threads the disk
@@ -101,7 +109,10 @@
 //! [`Method::drive`]: trunkline_aio::Method::drive
 //! [`Storage`]: trunkline_aio::Storage
 //! [`Clock`]: trunkline_aio::Clock
+//! [`Clock::park_until`]: trunkline_aio::Clock::park_until
+//! [`Clock::alarm`]: trunkline_aio::Clock::alarm
 
+mod clock;
 mod config;
 mod content;
 mod disk;

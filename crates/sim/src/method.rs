@@ -31,6 +31,7 @@ impl Method for SimDisk {
         while !io.is_complete() {
             if self.has(io) {
                 self.execute_next(Some(io.completions()));
+                self.sound_alarms();
             } else {
                 // Another thread has it in its hands, and may put it back.
                 self.lock().parked.push(thread::current());
@@ -66,7 +67,7 @@ impl SimDisk {
 
     /// Executes the I/O that is due first, if there is one, on behalf of
     /// `completer` where that is of the same AIO core.
-    fn execute_next(&self, completer: Option<&Completions>) {
+    pub(crate) fn execute_next(&self, completer: Option<&Completions>) {
         let mut state = self.lock();
         let Some((queued, outcome)) = state.execute_next() else {
             return;
@@ -119,7 +120,7 @@ impl State {
         // Before it is taken out: when the power fails here, it is in flight.
         let power = self.step();
         let ((due_ns, _), mut queued) = self.queue.pop_first()?;
-        self.now_ns = self.now_ns.max(due_ns);
+        self.move_time(due_ns);
         let done = power.and_then(|()| match queued.refused {
             Some(errno) => Err(errno),
             None => self.execute(&mut queued),

@@ -27,8 +27,6 @@ pub struct SqlDatabase {
     database: Arc<Database>,
     /// Runs DataFusion. None only while this is dropped.
     executor: Option<Runtime>,
-    /// Runs timeouts, on a thread that no query keeps busy. None only while this is dropped.
-    timers: Option<Runtime>,
     query_runtime: QueryRuntime,
     contexts: Mutex<Vec<(QuerySettings, QueryContext)>>,
     pub(crate) activities: Activities,
@@ -48,7 +46,6 @@ impl SqlDatabase {
     /// The executor's threads cannot be started, or the directory for spilled rows not be used.
     pub fn new(database: Arc<Database>) -> Result<Arc<SqlDatabase>, SqlError> {
         let executor = start_runtime("trunkline-query", partitions())?;
-        let timers = start_runtime("trunkline-timer", 1)?;
         let settings = database.settings();
         let pool_bytes = settings.integer("shared_buffers").unsigned_abs() * BLCKSZ as u64;
         let rest_bytes = usable_memory_bytes().saturating_sub(pool_bytes);
@@ -62,7 +59,6 @@ impl SqlDatabase {
         Ok(Arc::new(SqlDatabase {
             database,
             executor: Some(executor),
-            timers: Some(timers),
             query_runtime,
             contexts: Mutex::default(),
             activities: Activities::default(),
@@ -99,17 +95,6 @@ impl SqlDatabase {
         F: Future<Output = ()> + Send + 'static,
     {
         self.executor().spawn(future)
-    }
-
-    /// Runs a future that only waits for its time and then does next to nothing.
-    pub(crate) fn spawn_timer<F>(&self, future: F) -> JoinHandle<()>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        match &self.timers {
-            Some(timers) => timers.spawn(future),
-            None => unreachable!("the timers live as long as what they belong to"),
-        }
     }
 
     /// What queries run with.
@@ -161,9 +146,8 @@ fn start_runtime(thread_name: &str, threads: usize) -> Result<Runtime, SqlError>
 impl Drop for SqlDatabase {
     fn drop(&mut self) {
         // This may be async code, where waiting for the executor's threads is not allowed.
-        let runtimes = [self.executor.take(), self.timers.take()];
-        for runtime in runtimes.into_iter().flatten() {
-            runtime.shutdown_background();
+        if let Some(executor) = self.executor.take() {
+            executor.shutdown_background();
         }
     }
 }

@@ -16,8 +16,9 @@
 //! entitled to it sleeps.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use hashbrown::hash_map::Entry;
@@ -90,11 +91,10 @@ struct Waiter {
     cell: Arc<WaitCell>,
 }
 
-/// Where a waiter sleeps.
-#[derive(Default)]
+/// Where a waiter sleeps: parked, so that the clock, which may be a simulated one, can wake it.
 struct WaitCell {
-    is_granted: Mutex<bool>,
-    changed: Condvar,
+    is_granted: AtomicBool,
+    thread: Thread,
 }
 
 enum Slept {
@@ -278,43 +278,38 @@ impl Shard {
 }
 
 impl WaitCell {
+    /// Of the calling thread.
+    fn new() -> WaitCell {
+        WaitCell {
+            is_granted: AtomicBool::new(false),
+            thread: thread::current(),
+        }
+    }
+
     fn grant(&self) {
-        *lock(&self.is_granted) = true;
-        self.changed.notify_all();
+        self.is_granted.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 
     /// Makes the sleeper look again at what it sleeps for.
     fn nudge(&self) {
-        // The mutex orders this after a sleeper's look and before its sleep, or after its sleep.
-        drop(lock(&self.is_granted));
-        self.changed.notify_all();
+        self.thread.unpark();
     }
 
+    /// On the cell's own thread. An `unpark` between a look and the sleep ends the sleep.
     fn sleep(&self, until: Option<Duration>, clock: &dyn Clock, cancel: &CancelToken) -> Slept {
-        let mut is_granted = lock(&self.is_granted);
         loop {
-            if *is_granted {
+            if self.is_granted.load(Ordering::Acquire) {
                 return Slept::Granted;
             }
             if let Err(cancelled) = cancel.check() {
                 return Slept::Cancelled(cancelled);
             }
-            is_granted = match until {
-                None => self
-                    .changed
-                    .wait(is_granted)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_sub(clock.monotonic());
-                    if left.is_zero() {
-                        return Slept::Due;
-                    }
-                    self.changed
-                        .wait_timeout(is_granted, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
+            match until {
+                None => thread::park(),
+                Some(until) if until <= clock.monotonic() => return Slept::Due,
+                Some(until) => clock.park_until(until),
+            }
         }
     }
 }
@@ -381,7 +376,7 @@ impl LockManager {
                 detail: describe_cycle(&[(owner.process_id, mode, tag), (other, other_mode, tag)]),
             }),
             Request::MustWait { position } => {
-                let cell = Arc::new(WaitCell::default());
+                let cell = Arc::new(WaitCell::new());
                 let id = self.next_waiter.fetch_add(1, Ordering::Relaxed);
                 let waiter = Waiter {
                     id,

@@ -19,6 +19,8 @@ mod fall_back;
 mod life_cycle;
 mod raw_files;
 mod registered_memory;
+#[cfg(target_os = "linux")]
+mod ring_calls;
 mod short_transfers;
 mod statistics;
 mod stress;

@@ -41,6 +41,16 @@ pub fn open(path: &Path, method: &str) -> Arc<Database> {
     Database::open(path, &options(method)).unwrap()
 }
 
+/// It runs over the method asked for; over another one only where there is no io_uring.
+pub fn check_method(database: &Database, method: &str) {
+    let runs = database.aio().method_name();
+    if method == "io_uring" && runs != method {
+        eprintln!("SKIPPED for io_uring, which does not work here: running over {runs}");
+    } else {
+        assert_eq!(runs, method);
+    }
+}
+
 /// A new cluster to copy, which takes less time than making one, with its hundreds of syncs.
 fn cluster() -> &'static Path {
     static CLUSTER: OnceLock<PathBuf> = OnceLock::new();
@@ -114,6 +124,7 @@ impl Rig {
 
     pub fn restart_over(&mut self, method: &str) {
         self.restart_with(&[("io_method", method)]);
+        check_method(self.database(), method);
     }
 
     /// Stops cleanly and opens with other settings.
@@ -319,6 +330,7 @@ pub fn faulty(faults: &Arc<Faults>) -> Foundation {
         method: Some(Arc::new(SyncMethod::new(Arc::new(FaultyDisk {
             faults: Arc::clone(faults),
         })))),
+        ..Foundation::default()
     }
 }
 

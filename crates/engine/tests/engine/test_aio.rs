@@ -10,7 +10,9 @@ use trunkline_engine::{Database, Session};
 use trunkline_pgformat::ForkNumber;
 use trunkline_txn::LockMode;
 
-use crate::rig::{Rig, count, create, drop_table, file, load, opened, options, statement};
+use crate::rig::{
+    Rig, check_method, count, create, drop_table, file, load, opened, options, statement,
+};
 
 const METHODS: [&str; 3] = ["sync", "worker", "io_uring"];
 
@@ -86,10 +88,7 @@ fn test_003_initdb_under_every_method() {
         for made in [false, true] {
             assert_eq!(path.exists(), made);
             let database = Database::open(&path, &options(method)).unwrap();
-            let asked_for = database.aio().method_name();
-            if asked_for != method {
-                eprintln!("SKIPPED for {method}: running over {asked_for} instead");
-            }
+            check_method(&database, method);
             let mut session = database.session("postgres", &[]).unwrap();
             if !made {
                 create(&mut session, "t").unwrap();

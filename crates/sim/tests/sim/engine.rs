@@ -6,15 +6,17 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use trunkline_aio::Storage;
+use trunkline_aio::{Aio, AioConfig, Clock, Storage, read_file};
 use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
 use trunkline_engine::{
     Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
 };
+use trunkline_pgformat::control_file::ControlFile;
 use trunkline_sim::{DiskImage, Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimConfig};
 use trunkline_sim::{SimDisk, When};
-use trunkline_txn::LockMode;
+use trunkline_txn::{CancelReason, LockMode};
 use trunkline_types::OutputStyle;
 
 /// More than the buffer pool holds.
@@ -25,6 +27,7 @@ fn foundation(disk: &SimDisk) -> Foundation {
     Foundation {
         storage: Arc::new(disk.clone()),
         method: Some(Arc::new(disk.clone())),
+        clock: Arc::new(disk.clone()),
     }
 }
 
@@ -292,4 +295,88 @@ fn one_thread_and_one_seed_give_the_engine_one_trace() {
     }
     assert_eq!(first.0, again.0);
     assert_ne!(first.0, other.0);
+}
+
+/// Two sessions of one thread, of which one waits for the other.
+#[test]
+fn a_lock_timeout_takes_simulated_time_alone() {
+    const TIMEOUT: Duration = Duration::from_secs(3600);
+    let place = Place::new();
+    let run = |seed| {
+        let disk = place.disk(place.config(seed).with_faults(FaultPlan::mild()));
+        let database = fill(&disk, &place, 10);
+        let (mut holder, mut waiter) = (session(&database), session(&database));
+        holder.begin_block().unwrap();
+        statement(&mut holder, |holder| {
+            relation(holder, LockMode::AccessExclusive)
+        })
+        .unwrap();
+        let settings = waiter.settings_mut();
+        settings.set("lock_timeout", "1h", false, false).unwrap();
+        let (began, real) = (disk.monotonic(), Instant::now());
+        let error = count(&mut waiter).unwrap_err();
+        let waited = disk.monotonic() - began;
+        assert_eq!(error.to_string(), "canceling statement due to lock timeout");
+        assert!(
+            (TIMEOUT..TIMEOUT + Duration::from_secs(1)).contains(&waited),
+            "{waited:?}"
+        );
+        assert!(real.elapsed() < Duration::from_secs(60));
+        holder.commit_block().unwrap();
+        assert_eq!(count(&mut waiter).unwrap(), 10);
+        drop((holder, waiter));
+        database.stop().unwrap();
+        disk.trace_hash()
+    };
+    assert_eq!(run(1), run(1));
+}
+
+/// Its time of day is what pg_control gets.
+#[test]
+fn the_time_of_day_is_the_simulated_one() {
+    let place = Place::new();
+    let config = SimConfig {
+        epoch_seconds: 1_234_567_890,
+        ..place.config(1)
+    };
+    let disk = place.disk(config);
+    let database = open_on(&disk, &place.path).unwrap();
+    let started = database.started().duration_since(UNIX_EPOCH).unwrap();
+    assert_eq!(started.as_secs(), 1_234_567_890);
+    disk.advance(Duration::from_secs(100));
+    database.stop().unwrap();
+    let aio = Aio::start_with(AioConfig::default(), Arc::new(disk.clone())).unwrap();
+    let path = place.path.join("global/pg_control");
+    let bytes = read_file(&disk, &mut aio.issuer(1).unwrap(), &path).unwrap();
+    let control = ControlFile::decode(&bytes).unwrap();
+    assert_eq!(control.time, 1_234_567_990);
+    assert_eq!(control.check_point_copy.time, 1_234_567_990);
+}
+
+/// What waits for a lock longer than its statement may take.
+#[test]
+fn an_alarm_ends_a_statement_that_waits_for_a_lock() {
+    let place = Place::new();
+    let disk = place.disk(place.config(1));
+    let database = fill(&disk, &place, 10);
+    let (mut holder, mut waiter) = (session(&database), session(&database));
+    holder.begin_block().unwrap();
+    statement(&mut holder, |holder| {
+        relation(holder, LockMode::AccessExclusive)
+    })
+    .unwrap();
+    let settings = waiter.settings_mut();
+    settings.set("lock_timeout", "1h", false, false).unwrap();
+    let at = disk.monotonic() + Duration::from_secs(1800);
+    let error = statement(&mut waiter, |waiter| {
+        let (statement, cancel) = (waiter.statement_id().unwrap(), waiter.cancel().clone());
+        let action = move || {
+            cancel.request_for(statement, CancelReason::StatementTimeout);
+        };
+        let _alarm = database.clock().alarm(at, Box::new(action)).unwrap();
+        relation(waiter, LockMode::AccessShare).map(drop)
+    });
+    let message = "canceling statement due to statement timeout";
+    assert_eq!(error.unwrap_err().to_string(), message);
+    assert_eq!(disk.monotonic(), at);
 }

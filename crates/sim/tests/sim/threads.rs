@@ -5,8 +5,9 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
-use trunkline_aio::{Aio, AlignedBuf, OpenOptions, Storage, WaitRef};
+use trunkline_aio::{Aio, AlignedBuf, Clock, OpenOptions, Storage, WaitRef};
 use trunkline_sim::{
     Fault, FaultPlan, FaultRule, Latency, OpKind, PathFilter, SimConfig, SimDisk, When,
 };
@@ -274,4 +275,64 @@ fn a_power_cut_under_load_ends_everything() {
             aio.shutdown();
         }
     });
+}
+
+#[test]
+fn who_sleeps_executes_what_is_due_before() {
+    let mut machine = Machine::new(SimConfig::new(1));
+    let file = machine.create("/f");
+    let write = machine.start_write(&file, 0, &[1; 512]);
+    machine.io.submit();
+    let until = machine.disk.monotonic() + Duration::from_secs(1);
+    machine.disk.park_until(until);
+    assert!(machine.aio.is_complete(write.wait_ref()));
+    assert!(
+        machine.disk.monotonic() < until,
+        "its wake-up was looked for"
+    );
+    while machine.disk.monotonic() < until {
+        machine.disk.park_until(until);
+    }
+    assert_eq!(machine.disk.monotonic(), until);
+    write.wait(&mut machine.io).1.unwrap();
+}
+
+#[test]
+fn alarms_go_off_on_the_way_to_what_is_waited_for() {
+    let mut machine = Machine::new(SimConfig::new(1));
+    let disk = machine.disk.clone();
+    let (sender, receiver) = mpsc::channel();
+    let alarms = [40, 10, 30, 20].map(|seconds| {
+        let (sender, clock) = (sender.clone(), disk.clone());
+        let action = move || sender.send((seconds, clock.monotonic())).unwrap();
+        disk.alarm(Duration::from_secs(seconds), Box::new(action))
+            .unwrap()
+    });
+    let [never, _, dropped, _] = alarms;
+    drop(dropped);
+    let until = Duration::from_secs(35);
+    while disk.monotonic() < until {
+        disk.park_until(until);
+    }
+    let rang: Vec<_> = receiver.try_iter().collect();
+    assert_eq!(
+        rang,
+        [10, 20].map(|seconds| (seconds, Duration::from_secs(seconds)))
+    );
+    // So do I/Os move the clock, and whoever says that time passes.
+    let file = machine.create("/f");
+    disk.add_fault(FaultRule::new(
+        Fault::Slow {
+            delay_ns: 10_000_000_000,
+        },
+        &[OpKind::Write],
+        PathFilter::Any,
+        When::Always,
+    ));
+    machine.write(&file, 0, &[1; 512]).unwrap();
+    assert_eq!(receiver.try_recv().unwrap().0, 40);
+    drop(never);
+    let at_once = disk.alarm(until, Box::new(move || sender.send((0, until)).unwrap()));
+    assert_eq!(receiver.try_recv().unwrap().0, 0);
+    drop(at_once);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use trunkline_aio::Clock;
 use trunkline_engine::{EngineError, Session};
 use trunkline_txn::CancelToken;
 
@@ -13,6 +14,7 @@ use crate::relations::{Resolver, SessionRef, lock_session};
 /// The session as one statement sees it.
 pub(super) struct Facts {
     session: SessionRef,
+    clock: Arc<dyn Clock>,
     cancel: CancelToken,
     resolver: Arc<Resolver>,
     user: String,
@@ -35,6 +37,7 @@ impl Facts {
         let entry = session.entry();
         Facts {
             session: reference,
+            clock: Arc::clone(session.database().clock()),
             cancel: session.cancel().clone(),
             resolver,
             user: entry.user.clone(),
@@ -101,7 +104,7 @@ impl SessionFunctions for Facts {
     }
 
     fn clock_time_us(&self) -> i64 {
-        now_us()
+        now_us(self.clock.as_ref())
     }
 
     fn setting(&self, name: &str, missing_ok: bool) -> Result<Option<String>, QueryError> {

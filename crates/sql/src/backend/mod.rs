@@ -27,13 +27,12 @@ mod transaction;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
-use trunkline_aio::IoContext;
+use trunkline_aio::{Alarm, Clock, IoContext};
 use trunkline_engine::settings::SettingValue;
-use trunkline_engine::{Session, settings as guc};
+use trunkline_engine::{EngineError, Session, ThreadError, settings as guc};
 use trunkline_txn::{CancelReason, CancelToken};
 use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, parse_date_style};
 
@@ -71,21 +70,8 @@ const REPORTED: &[&str] = &[
 ];
 
 /// Microseconds since 2000-01-01 UTC.
-pub(crate) fn now_us() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX) - UNIX_TO_PG_US
-}
-
-/// Stops a task when it is dropped.
-#[derive(Debug)]
-pub(crate) struct AbortOnDrop(pub AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+pub(crate) fn now_us(clock: &dyn Clock) -> i64 {
+    i64::try_from(clock.since_epoch().as_micros()).unwrap_or(i64::MAX) - UNIX_TO_PG_US
 }
 
 /// The way to give a statement's outcome while the statement goes on.
@@ -141,14 +127,14 @@ pub(crate) struct Backend {
     /// The room to spill of a session that has a `temp_file_limit`.
     limited_runtime: RefCell<Option<QueryRuntime>>,
     /// Enforces `statement_timeout`.
-    timer: Option<AbortOnDrop>,
+    timer: Option<Alarm>,
     activity: Arc<Activity>,
 }
 
 impl Backend {
     pub fn new(shared: Arc<SqlDatabase>, session: Session, named: NamedStatements) -> Backend {
         let entry = session.entry();
-        let start_us = now_us();
+        let start_us = now_us(shared.database().clock().as_ref());
         let activity =
             shared
                 .activities
@@ -241,12 +227,16 @@ impl Backend {
         self.notice(Notice::new(NoticeSeverity::Warning, sqlstate, message));
     }
 
+    fn now_us(&self) -> i64 {
+        now_us(self.shared.database().clock().as_ref())
+    }
+
     /// Begins a statement, and with it a transaction unless one is in progress.
     fn begin_statement(&mut self) -> Result<(), SqlError> {
         let mut session = lock_session(&self.engine);
         let begins = !session.in_transaction();
         session.begin_statement()?;
-        self.statement_start_us = now_us();
+        self.statement_start_us = self.now_us();
         if begins {
             self.scans = ScanGroup::new();
             self.has_run = false;
@@ -258,11 +248,18 @@ impl Backend {
         drop(session);
         self.timer = match (timeout_ms, statement) {
             (Ok(timeout_ms @ 1..), Some(statement)) => {
-                let task = self.shared.spawn_timer(async move {
-                    tokio::time::sleep(Duration::from_millis(timeout_ms)).await;
+                let clock = self.shared.database().clock();
+                let timeout = Duration::from_millis(timeout_ms);
+                let action = move || {
                     cancel.request_for(statement, CancelReason::StatementTimeout);
-                });
-                Some(AbortOnDrop(task.abort_handle()))
+                };
+                let alarm =
+                    clock.alarm(clock.monotonic().saturating_add(timeout), Box::new(action));
+                Some(
+                    alarm
+                        .map_err(ThreadError::NotStarted)
+                        .map_err(EngineError::from)?,
+                )
             }
             _ => None,
         };
@@ -288,8 +285,11 @@ impl Backend {
             TransactionStatus::Idle => ActivityState::Idle,
         };
         let session = lock_session(&self.engine);
-        self.activity
-            .wait(state, session.settings().text("application_name"), now_us());
+        self.activity.wait(
+            state,
+            session.settings().text("application_name"),
+            self.now_us(),
+        );
     }
 
     /// The statement failed: its transaction is rolled back.
@@ -374,7 +374,7 @@ impl Backend {
         };
         if let Statement::Transaction(statement) = statement {
             self.activity
-                .begin(prepared.text(), self.transaction_start_us, now_us());
+                .begin(prepared.text(), self.transaction_start_us, self.now_us());
             return self.control_transaction(statement).map(Finished::command);
         }
         self.refuse_if_failed()?;
