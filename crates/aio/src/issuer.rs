@@ -106,6 +106,13 @@ impl IoContext {
         self.hand_out()
     }
 
+    /// Handles that [`Self::acquire`] gives without completing an I/O first: for who would rather do
+    /// without than wait.
+    pub fn free_handles(&mut self) -> usize {
+        self.poll_local();
+        self.free.len()
+    }
+
     /// [`Self::acquire`] for async callers: awaits instead of blocking. (Under
     /// method `sync`, or with the workers' queue full, submission itself
     /// executes I/O.)

@@ -1,6 +1,6 @@
 //! The buffer descriptor: one atomic word of state, and what that word guards.
 //!
-//! The word holds, from its lowest bit: the pin count (18 bits), the usage count (4), flags (8), the
+//! The word holds, from its lowest bit: the pin count (18 bits), the usage count (4), flags (9), the
 //! number of shared holders of the content lock (18), the share-exclusive and the exclusive holder
 //! (1 each). One word, so that "unpin, unlock, clear dirty, I/O over" is one atomic step.
 //!
@@ -14,7 +14,9 @@
 //!    `IO_WRITE` is set, and then the I/O also holds the content lock in share-exclusive mode.
 //! 5. `IO_STAGED` is set exactly while the I/O in progress has a wait reference, which is then in
 //!    `io`. Between rules 4 and 5 the claimer does nothing that waits for another thread.
-//! 6. `WAITERS` means that somebody parked on `wake`; who changes the word so that a waiter may go on
+//! 6. `CHECKPOINT_NEEDED` marks pages that were dirty when a checkpoint began. Only `DIRTY` pages have
+//!    it; the write that makes the page clean takes it away, whoever's that is.
+//! 7. `WAITERS` means that somebody parked on `wake`; who changes the word so that a waiter may go on
 //!    clears it and wakes.
 
 use crate::sync::{AtomicU32, AtomicU64, WakeSequence};
@@ -26,7 +28,7 @@ use trunkline_pgformat::{ForkNumber, Oid, RelFileLocator};
 const PIN_BITS: u32 = 18;
 const USAGE_SHIFT: u32 = PIN_BITS;
 const FLAG_SHIFT: u32 = USAGE_SHIFT + 4;
-const SHARED_SHIFT: u32 = FLAG_SHIFT + 8;
+const SHARED_SHIFT: u32 = FLAG_SHIFT + 9;
 
 /// One pin.
 pub(crate) const PIN_ONE: u64 = 1;
@@ -52,6 +54,8 @@ pub(crate) const IO_STAGED: u64 = 1 << (FLAG_SHIFT + 5);
 pub(crate) const IO_ERROR: u64 = 1 << (FLAG_SHIFT + 6);
 /// Somebody is parked on this descriptor.
 const WAITERS: u64 = 1 << (FLAG_SHIFT + 7);
+/// The page was dirty when the running checkpoint began and has not been written since.
+pub(crate) const CHECKPOINT_NEEDED: u64 = 1 << (FLAG_SHIFT + 8);
 
 const SHARED_ONE: u64 = 1 << SHARED_SHIFT;
 const SHARED_MASK: u64 = ((1 << 18) - 1) << SHARED_SHIFT;
@@ -207,7 +211,8 @@ impl Descriptor {
             if Self::pins(state) != 1 || state & IO_IN_PROGRESS != 0 || unwritten {
                 return false;
             }
-            let next = state & !(TAG_VALID | VALID | DIRTY | IO_ERROR | USAGE_MASK);
+            let next =
+                state & !(TAG_VALID | VALID | DIRTY | CHECKPOINT_NEEDED | IO_ERROR | USAGE_MASK);
             match self.cas(state, next) {
                 Ok(_) => return true,
                 Err(now) => state = now,
@@ -224,7 +229,7 @@ impl Descriptor {
             if state & IO_IN_PROGRESS != 0 {
                 return false;
             }
-            let mut next = state & !(TAG_VALID | DIRTY | IO_ERROR | USAGE_MASK);
+            let mut next = state & !(TAG_VALID | DIRTY | CHECKPOINT_NEEDED | IO_ERROR | USAGE_MASK);
             if Self::pins(state) == 0 {
                 next &= !VALID;
             }
@@ -320,6 +325,21 @@ impl Descriptor {
         );
     }
 
+    /// Marks the page for the checkpoint that begins, if it is dirty and has a block to be written to.
+    /// A write in progress counts as not done: it may fail.
+    pub(crate) fn mark_for_checkpoint(&self) -> bool {
+        let mut state = self.state();
+        loop {
+            if state & (DIRTY | TAG_VALID) != DIRTY | TAG_VALID {
+                return false;
+            }
+            match self.cas(state, state | CHECKPOINT_NEEDED) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
     // ---- I/O in progress ----
 
     /// Claims the buffer for an I/O (rule 4). The caller pins it; for a write it holds the content
@@ -392,7 +412,7 @@ impl Descriptor {
             );
             let state = (state & !(IO_FLAGS | IO_ERROR | SHARE_EXCLUSIVE)) - PIN_ONE;
             if good {
-                state & !DIRTY
+                state & !(DIRTY | CHECKPOINT_NEEDED)
             } else {
                 state | IO_ERROR
             }

@@ -1,5 +1,6 @@
 //! What can go wrong in the buffer pool, in PostgreSQL's words.
 
+use crate::write_ahead_log::LogError;
 use std::io;
 use trunkline_aio::AioError;
 use trunkline_pgformat::{BLCKSZ, BlockNumber};
@@ -117,6 +118,9 @@ pub enum BufferError {
     /// A file could not be opened, extended, ...
     #[error(transparent)]
     Smgr(#[from] SmgrError),
+    /// A page could not be written because the write-ahead log before it is not durable.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// No I/O could be started at all.
     #[error(transparent)]
     Aio(#[from] AioError),
@@ -135,6 +139,7 @@ impl BufferError {
             BufferError::MapMemory { .. } => "53200",
             BufferError::SettingOutOfRange { .. } => "22023",
             BufferError::Smgr(error) => error.sqlstate(),
+            BufferError::Log(error) => error.sqlstate,
         }
     }
 

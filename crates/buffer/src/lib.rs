@@ -8,12 +8,15 @@
 //! ```text
 //!  heap, catalog ──▶ ReadStream / BufferPool::read ──▶ mapping: found? ── yes ──▶ PinnedBuffer
 //!                                                        │ no
-//!                    victim (ring or clock sweep; dirty ones written ahead) ──▶ mapped, read claimed
+//!                    victim (ring or clock sweep; dirty ones passed, written ahead) ──▶ mapped, claimed
 //!                                                        │
 //!                    run of neighbours ──▶ one handle: target, callbacks, buffers ──▶ smgr ──▶ aio
 //!        any thread: completion ──▶ verify header and checksum ──▶ VALID, waiters woken, pin dropped
 //!
-//!  WriteStream, victims, write_all ──▶ content lock, checksum ──▶ one handle a run ──▶ smgr ──▶ aio
+//!  CheckpointWrites, BackgroundWriter, loads ──▶ WriteStream ─┐
+//!  victims ───────────────────────────────────────────────────┴▶ log durable? ── no ──▶ its flush started
+//!                         │ yes
+//!                    content lock, checksum ──▶ one handle a run ──▶ smgr ──▶ aio
 //!        any thread: completion ──▶ clean, content lock and pin given back
 //! ```
 //!
@@ -28,6 +31,10 @@
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
 //! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
 //! | `replacement`, `strategy` | victims: clock sweep and rings |
+//! | `background_writer` | cleaning ahead of the clock hand |
+//! | `checkpoint_writes` | what was dirty when a checkpoint began |
+//! | `write_ahead_log` | what the pool asks of the log: [`WriteAheadLog`] |
+//! | `writeback` | asking the kernel to write what it has buffered |
 //! | `prefetch` | bringing blocks in without waiting |
 //! | `extension` | making a fork longer |
 //! | `read_stream`, `write_stream` | many blocks, looking ahead |
@@ -45,7 +52,8 @@
 //!    none of 3 to 5 held.
 //!
 //! Waiting for an I/O is allowed under 1 and 2, because whoever waits drives it: a completion needs
-//! none of these locks. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
+//! none of these locks. The write-ahead log is waited for, or its flush started, with none of them, and
+//! with nothing claimed. A claim on a buffer (`IO_IN_PROGRESS` without a wait reference) is never held
 //! across a wait.
 //!
 //! Hint bits change under the exclusive content lock like everything else: a reader takes it if it is
@@ -53,7 +61,9 @@
 //! else leaves them for the next one. So no byte that somebody may be looking at ever changes, and a
 //! write in flight needs no copy.
 
+mod background_writer;
 mod callbacks;
+mod checkpoint_writes;
 mod descriptor;
 mod error;
 mod extension;
@@ -74,9 +84,13 @@ mod strategy;
 mod sync;
 mod tag;
 mod whole_pool;
+mod write_ahead_log;
 mod write_io;
 mod write_stream;
+mod writeback;
 
+pub use background_writer::{BackgroundWriter, BackgroundWriterConfig, Pause};
+pub use checkpoint_writes::CheckpointWrites;
 pub use error::{BufferError, PageFailure};
 pub use memory::{HugePages, HugePagesStatus};
 pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};
@@ -86,4 +100,5 @@ pub use stats::{IoAccount, PoolStats};
 pub use strategy::{Strategy, StrategyKind};
 pub use tag::{BufferTag, RelFork};
 pub use whole_pool::Evicted;
+pub use write_ahead_log::{LogError, LogFlush, NoLog, WriteAheadLog};
 pub use write_stream::WriteStream;

@@ -1,5 +1,5 @@
 //! The descriptor's word in every order that a few threads can take, with the memory orders that it
-//! asks for (B1, B10, rules 1 to 6 of `descriptor`). Run by `.ci/run` with `--cfg trunkline_loom`. A
+//! asks for (B1, B7, B10, rules 1 to 7 of `descriptor`). Run by `.ci/run` with `--cfg trunkline_loom`. A
 //! wake-up that is lost shows as loom's "deadlock".
 //!
 //! A page is one relaxed number here: whoever has no right to look at it, or sees it too early, finds
@@ -7,8 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::descriptor::{
-    DIRTY, Descriptor, EXCLUSIVE, IO_ERROR, IO_IN_PROGRESS, IoClaim, IoKind, LockMode, TAG_VALID,
-    VALID,
+    CHECKPOINT_NEEDED, DIRTY, Descriptor, EXCLUSIVE, IO_ERROR, IO_IN_PROGRESS, IoClaim, IoKind,
+    LockMode, TAG_VALID, VALID,
 };
 use crate::tag::{BufferTag, RelFork};
 use loom::sync::atomic::AtomicU32;
@@ -260,6 +260,32 @@ fn loom_who_wants_a_lock_drives_the_write_that_holds_it() {
             (state & (DIRTY | IO_IN_PROGRESS), Descriptor::pins(state)),
             (0, 1)
         );
+    });
+}
+
+/// B7 and rule 6: whoever writes a page that a checkpoint has marked takes the mark away, and a page
+/// dirtied after that has none.
+#[test]
+fn loom_a_checkpoints_mark_goes_with_the_write_that_cleans_the_page() {
+    in_every_order(4, || {
+        let buffer = buffer(VALID);
+        change(&buffer);
+        let writer = spawn(&buffer, |buffer| {
+            let descriptor = &buffer.descriptor;
+            descriptor.lock(LockMode::ShareExclusive, drive);
+            assert_eq!(descriptor.claim_io(IoKind::Write), IoClaim::Claimed);
+            descriptor.stage_io(IO);
+            buffer.written.store(buffer.page.load(Relaxed), Relaxed);
+            descriptor.finish_write(true);
+        });
+        // Unmarked: it was written before, and the checkpoint has nothing to do.
+        let marked = buffer.descriptor.mark_for_checkpoint();
+        assert!(marked || buffer.written.load(Relaxed) == 1);
+        change(&buffer);
+        writer.join().unwrap();
+        let state = buffer.descriptor.state();
+        assert_eq!(state & CHECKPOINT_NEEDED, 0);
+        assert_eq!(state & DIRTY != 0, buffer.written.load(Relaxed) == 1);
     });
 }
 

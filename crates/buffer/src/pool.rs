@@ -12,9 +12,11 @@ use crate::replacement::Patience;
 use crate::stats::{Count, Counters, IoAccount, PoolStats};
 use crate::strategy::Strategy;
 use crate::tag::{BufferTag, RelFork};
+use crate::write_ahead_log::{NoLog, WriteAheadLog};
+use crate::writeback::Writeback;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use trunkline_aio::{Aio, CallbackId, IoContext, RegisteredMemory};
 use trunkline_pgformat::{BLCKSZ, BlockNumber};
 use trunkline_smgr::Smgr;
@@ -34,6 +36,13 @@ pub struct PoolConfig {
     pub maintenance_io_concurrency: u32,
     /// Whether pages carry checksums (as pg_control says).
     pub data_checksums: bool,
+    /// Blocks after which the kernel is asked to write what a checkpoint has written to buffered files
+    /// (`checkpoint_flush_after`); 0 never. Nothing is asked of files that are written directly.
+    pub checkpoint_flush_after_blocks: u32,
+    /// The same for the background writer (`bgwriter_flush_after`).
+    pub bgwriter_flush_after_blocks: u32,
+    /// The same for everybody else (`backend_flush_after`).
+    pub backend_flush_after_blocks: u32,
 }
 
 impl Default for PoolConfig {
@@ -45,6 +54,9 @@ impl Default for PoolConfig {
             effective_io_concurrency: 16,
             maintenance_io_concurrency: 16,
             data_checksums: true,
+            checkpoint_flush_after_blocks: 32,
+            bgwriter_flush_after_blocks: 64,
+            backend_flush_after_blocks: 0,
         }
     }
 }
@@ -73,8 +85,17 @@ pub struct BufferPool {
     pub(crate) counters: Counters,
     pub(crate) streams: AtomicUsize,
     extension: Box<[Mutex<()>]>,
+    log: Arc<dyn WriteAheadLog>,
+    /// Of the victims that sessions write.
+    backend_writeback: Mutex<Writeback>,
+    /// Whether the next allocation wakes the background writer.
+    pub(crate) waker_armed: AtomicBool,
+    allocation_waker: OnceLock<AllocationWaker>,
     config: PoolConfig,
 }
+
+/// Wakes who sleeps until buffers are needed.
+type AllocationWaker = Box<dyn Fn() + Send + Sync>;
 
 /// A buffer found or made for a block.
 pub(crate) enum Allocated {
@@ -85,11 +106,28 @@ pub(crate) enum Allocated {
 }
 
 impl BufferPool {
-    /// A pool of `config.shared_buffers_bytes`, empty.
+    /// A pool of `config.shared_buffers_bytes`, empty, without a write-ahead log.
+    ///
+    /// # Errors
+    /// As [`BufferPool::with_log`].
     pub fn new(
         config: PoolConfig,
         aio: Arc<Aio>,
         smgr: Arc<Smgr>,
+    ) -> Result<Arc<BufferPool>, BufferError> {
+        Self::with_log(config, aio, smgr, Arc::new(NoLog))
+    }
+
+    /// A pool of `config.shared_buffers_bytes`, empty. No page is written before `log` is durable up
+    /// to its LSN.
+    ///
+    /// # Errors
+    /// A size is out of its range, or the memory cannot be had.
+    pub fn with_log(
+        config: PoolConfig,
+        aio: Arc<Aio>,
+        smgr: Arc<Smgr>,
+        log: Arc<dyn WriteAheadLog>,
     ) -> Result<Arc<BufferPool>, BufferError> {
         let buffers = config.shared_buffers_bytes / BLCKSZ as u64;
         check_range("shared_buffers", buffers, MIN_BUFFERS, MAX_BUFFERS)?;
@@ -132,6 +170,13 @@ impl BufferPool {
             counters: Counters::new(),
             streams: AtomicUsize::new(0),
             extension: (0..EXTENSION_LOCKS).map(|_| Mutex::new(())).collect(),
+            log,
+            backend_writeback: Mutex::new(Writeback::new(
+                config.backend_flush_after_blocks,
+                IoAccount::Normal,
+            )),
+            waker_armed: AtomicBool::new(false),
+            allocation_waker: OnceLock::new(),
             config,
         });
         if pool.config.shared_buffers_bytes >= REGISTERED_FROM_BYTES
@@ -160,6 +205,34 @@ impl BufferPool {
     /// The storage manager below.
     pub fn smgr(&self) -> &Arc<Smgr> {
         &self.smgr
+    }
+
+    /// The write-ahead log that its pages wait for.
+    pub(crate) fn log(&self) -> &dyn WriteAheadLog {
+        self.log.as_ref()
+    }
+
+    pub(crate) fn backend_writeback(&self) -> MutexGuard<'_, Writeback> {
+        // Only hints are lost by a panic.
+        self.backend_writeback
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is to be woken, once, by the next buffer that is needed after the background writer went
+    /// to sleep for long. `wake` is called by whoever needs the buffer and must not block. Set once.
+    pub fn on_allocation(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.allocation_waker.set(Box::new(wake));
+    }
+
+    /// A buffer is about to be taken from the clock sweep.
+    pub(crate) fn note_allocation(&self) {
+        if self.waker_armed.load(Ordering::Relaxed)
+            && self.waker_armed.swap(false, Ordering::AcqRel)
+            && let Some(wake) = self.allocation_waker.get()
+        {
+            wake();
+        }
     }
 
     /// What it was made with.

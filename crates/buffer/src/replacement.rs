@@ -1,25 +1,44 @@
 //! Finding a buffer for a new block: the ring's next, or the clock sweep's.
 //!
-//! Dirty victims are written through the ordinary write path, asynchronously, and several ahead (B5):
-//! a ring cleans what it will come to in a quarter of its length, with dirty neighbours; the sweep
-//! starts writes of the dirty buffers that it passes and goes on looking for a clean one.
+//! Whoever needs a buffer takes a clean one, and starts writing the dirty ones that it meets on the way
+//! to it (B5), through the ordinary write path, with their dirty neighbours. So a buffer that was met
+//! dirty is clean when somebody comes to it again:
+//! - A ring cleans what it will come to in a quarter of its length. What is dirty all the same when its
+//!   turn comes, it lets go while it is written, takes another one from the sweep, and has the first one
+//!   back when it is clean. As many as the ring is long can be on the way like this; with more, the
+//!   writes are what everything waits for, and so does the ring. A load's ring lets nothing go: it
+//!   would run ahead of its own writes, and take the pool from others.
+//! - The sweep passes dirty buffers, starts writes of a few, and waits for the oldest of them only if
+//!   no clean buffer was found in a long look.
+//!
+//! A dirty buffer that the write-ahead log is not durable for counts as one on the way; the flush that
+//! it needs is started (B4). What waits all the same is counted: [`PoolStats::write_waits`].
+//!
+//! [`PoolStats::write_waits`]: crate::PoolStats::write_waits
 
-use crate::descriptor::{DIRTY, Descriptor, IO_WRITE, TAG_VALID};
+use crate::descriptor::{DIRTY, Descriptor, IO_IN_PROGRESS, IO_WRITE, TAG_VALID};
 use crate::error::BufferError;
 use crate::mapping;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
 use crate::stats::{Count, IoAccount};
-use crate::strategy::Strategy;
+use crate::strategy::{Strategy, StrategyKind};
 use crate::tag::BufferTag;
-use crate::write_io::WriteInFlight;
+use crate::write_io::{Cleaning, WriteInFlight};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use trunkline_aio::{IoContext, WaitRef};
+use trunkline_pgformat::Lsn;
 
-/// Writes that one search for a victim starts before it waits for the first of them.
+/// Writes that one search for a victim starts.
 const WRITES_AHEAD: usize = 16;
+/// Dirty buffers that the sweep passes before it waits for a write that it has started: 32 MB, which
+/// take less time to pass than a write takes.
+const DIRTY_TO_PASS: usize = 4096;
+/// Handles that an issuer's cleaning ahead leaves for its reads: with none left, starting the next I/O
+/// would wait for an old one.
+const HANDLES_LEFT: usize = 4;
 /// Rounds of "all are pinned, but an I/O is going to unpin some" before that is an error (B9).
 const PATIENT_ROUNDS: usize = 1000;
 
@@ -70,7 +89,8 @@ impl BufferPool {
         Ok(victim)
     }
 
-    /// The ring's next buffer, if it is there and nobody else uses it.
+    /// The ring's next buffer, or one that it has let go, if it is there, clean, and nobody else uses
+    /// it.
     fn ring_victim(
         self: &Arc<Self>,
         ctx: &mut IoContext,
@@ -81,50 +101,113 @@ impl BufferPool {
             return Ok(None);
         };
         let account = IoAccount::of(Some(ring));
-        let descriptor = self.frames().descriptor(next);
-        // Its write may still be in flight. Taking another buffer instead would make the ring grow
-        // beyond itself; so wait, for the oldest of the ring's writes.
-        let state = descriptor.state();
-        if state & IO_WRITE != 0 && Descriptor::pins(state) == 1 {
-            descriptor.wait_io(|wait_ref| ctx.wait(wait_ref));
+        for upcoming in ring.upcoming().into_iter().flatten() {
+            self.clean_ahead(ctx, upcoming, account, staged)?;
         }
-        let Ok(state) = descriptor.claim_unpinned(1) else {
-            return Ok(None);
-        };
-        let victim = PinnedBuffer::adopt(self, next);
-        if is_dirty(descriptor.state()) {
-            // Cleaning ahead has not got here (or has just begun).
-            if let Some(write) = self.start_cleaning(ctx, victim.clone(), account)? {
-                self.finish_write(ctx, &write)?;
+        if let Some(victim) = self.take_clean(next, account) {
+            // What was let go is looked after: its log may be durable by now.
+            if let Some(oldest) = ring.oldest_let_go()
+                && !self.clean_ahead(ctx, oldest, account, staged)?
+            {
+                ring.forget_oldest();
+            }
+            return Ok(Some(victim));
+        }
+        if self.clean_ahead(ctx, next, account, staged)? {
+            if ring.kind() == StrategyKind::BulkWrite {
+                self.counters.add(account, next, Count::WriteWaits, 1);
+                self.finish_cleaning(ctx, next)?;
+                return Ok(self.take_clean(next, account));
+            }
+            ring.let_go(next);
+        }
+        while let Some(oldest) = ring.oldest_let_go() {
+            if let Some(victim) = self.take_clean(oldest, account) {
+                ring.take_back(oldest);
+                return Ok(Some(victim));
+            }
+            if !self.clean_ahead(ctx, oldest, account, staged)? {
+                // Somebody uses it now, or it has been replaced: no longer the ring's.
+                ring.forget_oldest();
+            } else if ring.has_let_go_all() {
+                self.counters.add(account, oldest, Count::WriteWaits, 1);
+                self.finish_cleaning(ctx, oldest)?;
+                if let Some(victim) = self.take_clean(oldest, account) {
+                    ring.take_back(oldest);
+                    return Ok(Some(victim));
+                }
+                // It could not be written, or somebody was quicker. The sweep will tell.
+                ring.forget_oldest();
+                break;
+            } else {
+                break;
             }
         }
-        if !self.take_tag(&victim) {
-            return Ok(None);
-        }
-        if state & TAG_VALID != 0 {
-            self.counters.add(account, next, Count::Reuses, 1);
-        }
-        *staged |= self.clean_upcoming(ctx, ring)?;
-        Ok(Some(victim))
+        Ok(None)
     }
 
-    /// Starts writing what the ring will come to (B5); whether there was something.
-    fn clean_upcoming(
+    /// Takes a buffer of a ring if it is idle and clean.
+    fn take_clean(self: &Arc<Self>, buffer: u32, account: IoAccount) -> Option<PinnedBuffer> {
+        let descriptor = self.frames().descriptor(buffer);
+        if is_dirty(descriptor.state()) {
+            return None;
+        }
+        let state = descriptor.claim_unpinned(1).ok()?;
+        let victim = PinnedBuffer::adopt(self, buffer);
+        if is_dirty(state) || !self.take_tag(&victim) {
+            return None;
+        }
+        if state & TAG_VALID != 0 {
+            self.counters.add(account, buffer, Count::Reuses, 1);
+        }
+        Some(victim)
+    }
+
+    /// Starts writing a buffer that a ring will come to, or came to, if it is dirty and idle (B5).
+    /// Whether it is on its way to being clean.
+    fn clean_ahead(
         self: &Arc<Self>,
         ctx: &mut IoContext,
-        ring: &Strategy,
+        buffer: u32,
+        account: IoAccount,
+        staged: &mut bool,
     ) -> Result<bool, BufferError> {
-        let Some(upcoming) = ring.upcoming() else {
-            return Ok(false);
-        };
-        let descriptor = self.frames().descriptor(upcoming);
+        let descriptor = self.frames().descriptor(buffer);
         let state = descriptor.state();
-        if Descriptor::pins(state) == 0 && is_dirty(state) && descriptor.pin_if(DIRTY | TAG_VALID) {
-            let buffer = PinnedBuffer::adopt(self, upcoming);
-            let write = self.start_cleaning(ctx, buffer, IoAccount::of(Some(ring)))?;
-            return Ok(write.is_some());
+        if state & IO_WRITE != 0 {
+            // Pinned by its write alone.
+            return Ok(Descriptor::pins(state) == 1);
         }
-        Ok(false)
+        let idle = Descriptor::pins(state) == 0 && is_dirty(state);
+        if !idle || ctx.free_handles() <= HANDLES_LEFT || !descriptor.pin_if(DIRTY | TAG_VALID) {
+            return Ok(false);
+        }
+        let pinned = PinnedBuffer::adopt(self, buffer);
+        match self.start_cleaning(ctx, pinned, account)? {
+            Cleaning::Left => Ok(false),
+            Cleaning::Started(_) | Cleaning::NeedsLog(_) => {
+                *staged = true;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Waits until a buffer that is on its way to being clean is so, or at least its write is over.
+    fn finish_cleaning(
+        self: &Arc<Self>,
+        ctx: &mut IoContext,
+        buffer: u32,
+    ) -> Result<(), BufferError> {
+        let descriptor = self.frames().descriptor(buffer);
+        let state = descriptor.state();
+        if state & IO_IN_PROGRESS != 0 {
+            descriptor.wait_io(|wait_ref| ctx.wait(wait_ref));
+        } else if descriptor.pin_if(DIRTY | TAG_VALID) {
+            let pinned = PinnedBuffer::adopt(self, buffer);
+            let lsn = self.newest_lsn(std::slice::from_ref(&pinned));
+            self.log().flush(ctx, lsn)?;
+        }
+        Ok(())
     }
 
     /// The clock sweep (PostgreSQL's `StrategyGetBuffer`).
@@ -135,25 +218,16 @@ impl BufferPool {
         account: IoAccount,
         staged: &mut bool,
     ) -> Result<PinnedBuffer, BufferError> {
+        self.note_allocation();
         let buffers = self.buffers() as u64;
         let mut left = buffers;
-        let mut rounds = 0;
-        let mut in_flight: Option<WaitRef> = None;
-        let mut writes: VecDeque<WriteInFlight> = VecDeque::new();
+        let mut search = Search::default();
         loop {
-            if left == 0 {
-                // Everything is pinned. What only an I/O pins comes free when that is driven.
-                if patience == Patience::None || rounds == PATIENT_ROUNDS {
-                    return Err(BufferError::NoUnpinnedBuffers);
+            let has_passed_enough = search.dirty_passed >= DIRTY_TO_PASS && search.can_wait();
+            if left == 0 || has_passed_enough {
+                if let Some(victim) = self.wait_for_victim(ctx, patience, account, &mut search)? {
+                    return Ok(victim);
                 }
-                if let Some(write) = writes.pop_front() {
-                    self.finish_write(ctx, &write)?;
-                } else if let Some(wait_ref) = in_flight.take() {
-                    ctx.wait(wait_ref);
-                } else {
-                    return Err(BufferError::NoUnpinnedBuffers);
-                }
-                rounds += 1;
                 left = buffers;
             }
             let next = (self.hand.fetch_add(1, Ordering::Relaxed) % buffers) as u32;
@@ -166,33 +240,102 @@ impl BufferPool {
                     continue;
                 }
                 Err(state) => {
-                    in_flight = descriptor.io_wait_ref(state).or(in_flight);
+                    search.in_flight = descriptor.io_wait_ref(state).or(search.in_flight);
                     left -= 1;
                     continue;
                 }
             };
             let victim = PinnedBuffer::adopt(self, next);
             if is_dirty(state) {
-                if let Some(write) = self.start_cleaning(ctx, victim, account)? {
+                left -= 1;
+                search.dirty_passed += 1;
+                if search.may_clean(ctx) {
+                    if ctx.free_handles() == 0 {
+                        self.counters.add(account, next, Count::WriteWaits, 1);
+                    }
+                    match self.start_cleaning(ctx, victim, account)? {
+                        Cleaning::Started(write) => search.writes.push_back((next, write)),
+                        Cleaning::NeedsLog(lsn) => {
+                            search.log_needed = search.log_needed.max(lsn);
+                            search.unlogged += 1;
+                        }
+                        Cleaning::Left => continue,
+                    }
                     *staged = true;
-                    writes.push_back(write);
-                }
-                if writes.len() == WRITES_AHEAD
-                    && let Some(write) = writes.pop_front()
-                {
-                    // So much dirt ahead of the hand: what was written first is clean first.
-                    self.finish_write(ctx, &write)?;
-                    left = buffers;
                 }
                 continue;
             }
-            if self.take_tag(&victim) {
-                if state & TAG_VALID != 0 {
-                    self.counters.add(account, next, Count::Evictions, 1);
-                }
+            if let Some(victim) = self.take_swept(victim, state, account) {
                 return Ok(victim);
             }
         }
+    }
+
+    /// Takes a clean buffer that the sweep has claimed.
+    fn take_swept(
+        &self,
+        victim: PinnedBuffer,
+        state: u64,
+        account: IoAccount,
+    ) -> Option<PinnedBuffer> {
+        if !self.take_tag(&victim) {
+            return None;
+        }
+        let near = victim.index();
+        if state & TAG_VALID != 0 {
+            self.counters.add(account, near, Count::Evictions, 1);
+        }
+        self.counters.add(account, near, Count::Allocations, 1);
+        Some(victim)
+    }
+
+    /// The sweep has found no clean buffer: has one from the writes that it has started, waiting for
+    /// the oldest if it must. `None`: something has become clean or unpinned; look again.
+    fn wait_for_victim(
+        self: &Arc<Self>,
+        ctx: &mut IoContext,
+        patience: Patience,
+        account: IoAccount,
+        search: &mut Search,
+    ) -> Result<Option<PinnedBuffer>, BufferError> {
+        search.rounds += 1;
+        search.dirty_passed = 0;
+        if search.rounds == PATIENT_ROUNDS {
+            return Err(BufferError::NoUnpinnedBuffers);
+        }
+        if let Some((buffer, write)) = search.writes.pop_front() {
+            if !self.aio().is_complete(write.wait_ref) {
+                if patience == Patience::None {
+                    return Err(BufferError::NoUnpinnedBuffers);
+                }
+                self.counters.add(account, buffer, Count::WriteWaits, 1);
+            }
+            self.finish_write(ctx, &write)?;
+            let Ok(state) = self.frames().descriptor(buffer).claim_unpinned(0) else {
+                return Ok(None);
+            };
+            let victim = PinnedBuffer::adopt(self, buffer);
+            if is_dirty(state) {
+                return Ok(None);
+            }
+            return Ok(self.take_swept(victim, state, account));
+        }
+        // Everything is pinned, or waits for the log. What only an I/O pins comes free when that is
+        // driven.
+        if patience == Patience::None {
+            return Err(BufferError::NoUnpinnedBuffers);
+        }
+        search.unlogged = 0;
+        let lsn = std::mem::take(&mut search.log_needed);
+        if lsn > Lsn::INVALID {
+            self.counters.add(account, 0, Count::WriteWaits, 1);
+            self.log().flush(ctx, lsn)?;
+        } else if let Some(wait_ref) = search.in_flight.take() {
+            ctx.wait(wait_ref);
+        } else {
+            return Err(BufferError::NoUnpinnedBuffers);
+        }
+        Ok(None)
     }
 
     /// Removes the victim from the mapping, unless somebody has found it in the meantime, or dirtied
@@ -234,4 +377,33 @@ impl BufferPool {
 
 fn is_dirty(state: u64) -> bool {
     state & (DIRTY | TAG_VALID) == DIRTY | TAG_VALID
+}
+
+/// What one search of the clock sweep has met and started.
+#[derive(Default)]
+struct Search {
+    /// Dirty buffers since the last wait.
+    dirty_passed: usize,
+    /// Writes started, oldest first, each with the buffer that it was started for.
+    writes: VecDeque<(u32, WriteInFlight)>,
+    /// How far the log must be durable for the dirty buffers that could not be written.
+    log_needed: Lsn,
+    /// How many those were.
+    unlogged: usize,
+    /// An I/O that pins a buffer that was met.
+    in_flight: Option<WaitRef>,
+    rounds: usize,
+}
+
+impl Search {
+    /// Whether to start another write. The first one is started whatever it takes.
+    fn may_clean(&self, ctx: &mut IoContext) -> bool {
+        let started = self.writes.len() + self.unlogged;
+        started == 0 || (started < WRITES_AHEAD && ctx.free_handles() > HANDLES_LEFT)
+    }
+
+    /// Whether there is something to wait for that makes a buffer clean.
+    fn can_wait(&self) -> bool {
+        !self.writes.is_empty() || self.log_needed > Lsn::INVALID
+    }
 }

@@ -6,8 +6,8 @@ use crate::strategy::{Strategy, StrategyKind};
 
 const SHARDS: usize = 16;
 
-/// On whose account the pool's I/O is counted: PostgreSQL's `IOContext`, and the checkpointer apart
-/// from the sessions.
+/// On whose account the pool's I/O is counted: PostgreSQL's `IOContext`, and the checkpointer and the
+/// background writer apart from the sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum IoAccount {
@@ -21,16 +21,19 @@ pub enum IoAccount {
     Vacuum,
     /// Checkpoints.
     Checkpointer,
+    /// Cleaning ahead of the clock hand.
+    BackgroundWriter,
 }
 
 impl IoAccount {
     /// All of them.
-    pub const ALL: [IoAccount; 5] = [
+    pub const ALL: [IoAccount; 6] = [
         IoAccount::Normal,
         IoAccount::BulkRead,
         IoAccount::BulkWrite,
         IoAccount::Vacuum,
         IoAccount::Checkpointer,
+        IoAccount::BackgroundWriter,
     ];
 
     /// What is done with `strategy` (PostgreSQL's `IOContextForStrategy`).
@@ -59,9 +62,13 @@ pub(crate) enum Count {
     Evictions,
     Reuses,
     Waits,
+    WriteWaits,
+    Writebacks,
+    WritebackBlocks,
+    Allocations,
 }
 
-const COUNTS: usize = Count::Waits as usize + 1;
+const COUNTS: usize = Count::Allocations as usize + 1;
 const ACCOUNTS: usize = IoAccount::ALL.len();
 
 #[repr(align(128))]
@@ -115,6 +122,10 @@ impl Counters {
             evictions: sum(Count::Evictions),
             reuses: sum(Count::Reuses),
             waits: sum(Count::Waits),
+            write_waits: sum(Count::WriteWaits),
+            writebacks: sum(Count::Writebacks),
+            writeback_blocks: sum(Count::WritebackBlocks),
+            allocations: sum(Count::Allocations),
         }
     }
 }
@@ -144,4 +155,13 @@ pub struct PoolStats {
     pub reuses: u64,
     /// Times that a stream's consumer had to wait for a read.
     pub waits: u64,
+    /// Times that whoever needed a buffer had to wait for a write, or a flush of WAL for one, because
+    /// no clean one was found (B5).
+    pub write_waits: u64,
+    /// Requests to the kernel to begin writing what it has buffered.
+    pub writebacks: u64,
+    /// Blocks in them.
+    pub writeback_blocks: u64,
+    /// Buffers taken from the clock sweep (`buffers_alloc` of `pg_stat_bgwriter`).
+    pub allocations: u64,
 }

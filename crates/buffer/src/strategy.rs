@@ -1,6 +1,7 @@
 //! Rings: a big scan or load reuses a few buffers of its own instead of sweeping the pool (B6).
 
 use crate::pool::BufferPool;
+use std::collections::VecDeque;
 use trunkline_pgformat::BLCKSZ;
 
 /// Which kind of big operation a ring serves (PostgreSQL's `BufferAccessStrategyType`).
@@ -38,6 +39,9 @@ pub struct Strategy {
     slots: Vec<Option<u32>>,
     /// The slot used last.
     current: usize,
+    /// Buffers that were dirty when their turn came, on their way to being clean, oldest first. At most
+    /// as many as there are slots; they count as the pool's, not as the ring's.
+    let_go: VecDeque<u32>,
 }
 
 impl Strategy {
@@ -49,6 +53,7 @@ impl Strategy {
             kind,
             slots,
             current,
+            let_go: VecDeque::new(),
         }
     }
 
@@ -79,9 +84,44 @@ impl Strategy {
         self.slots[self.current] = Some(buffer);
     }
 
-    /// The buffer that the ring will come to in a quarter of its length: to be cleaned ahead (B5).
-    pub(crate) fn upcoming(&self) -> Option<u32> {
-        self.slots[(self.current + self.slots.len() / 4) % self.slots.len()]
+    /// The buffers that the ring will come to in a quarter and in an eighth of its length: to be
+    /// cleaned ahead (B5). The second is a second chance for what could not be written before.
+    pub(crate) fn upcoming(&self) -> [Option<u32>; 2] {
+        [4, 8].map(|part| {
+            let ahead = self.slots.len() / part;
+            if ahead == 0 {
+                return None;
+            }
+            self.slots[(self.current + ahead) % self.slots.len()]
+        })
+    }
+
+    /// Takes the dirty buffer out of the slot moved to; another one is to fill it.
+    pub(crate) fn let_go(&mut self, buffer: u32) {
+        self.slots[self.current] = None;
+        self.let_go.push_back(buffer);
+    }
+
+    /// The buffer that was let go first.
+    pub(crate) fn oldest_let_go(&self) -> Option<u32> {
+        self.let_go.front().copied()
+    }
+
+    /// Whether so many were let go that the ring should rather wait.
+    pub(crate) fn has_let_go_all(&self) -> bool {
+        self.let_go.len() > self.slots.len()
+    }
+
+    /// Puts the buffer that was let go first into the slot moved to.
+    pub(crate) fn take_back(&mut self, buffer: u32) {
+        let oldest = self.let_go.pop_front();
+        assert!(oldest == Some(buffer), "a ring takes back in order");
+        self.fill(buffer);
+    }
+
+    /// Gives up the buffer that was let go first.
+    pub(crate) fn forget_oldest(&mut self) {
+        self.let_go.pop_front();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What concerns many buffers at once: writing all, forgetting a relation, evicting one.
 
+use crate::checkpoint_writes::CheckpointWrites;
 use crate::descriptor::{DIRTY, TAG_VALID};
 use crate::error::BufferError;
 use crate::mapping;
@@ -30,8 +31,12 @@ impl BufferPool {
     /// Writes every buffer that is dirty when this looks at it (a checkpoint's first half; the second
     /// is `Smgr::sync_all`), sorted by relation, fork and block, neighbours combined. Writes that
     /// others have in flight are waited for.
+    ///
+    /// # Errors
+    /// The first error of any write; all others are written all the same.
     pub fn write_all(self: &Arc<Self>, ctx: &mut IoContext) -> Result<(), BufferError> {
-        self.write_chosen(ctx, IoAccount::Checkpointer, |_| true)
+        CheckpointWrites::begin(self, WRITES_IN_FLIGHT)
+            .finish(ctx)
             .map(drop)
     }
 

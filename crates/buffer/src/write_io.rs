@@ -3,6 +3,10 @@
 //! A write locks each buffer exclusively for as long as stamping the checksum takes, keeps the lock in
 //! share-exclusive mode while the I/O is in flight, and gives it back in the completion. So a page
 //! never changes between its checksum and the disk, and no copy is made.
+//!
+//! A page whose LSN is beyond what the write-ahead log has durable is not written (B4): its lock is
+//! given back, and whoever wanted to write it is told what has to be flushed first. That is looked at
+//! under the lock, so that no record can come in between.
 #![expect(unsafe_code, reason = "hands pages to the kernel")]
 
 use crate::descriptor::{DIRTY, IoClaim, IoKind, LockMode, TAG_VALID};
@@ -13,7 +17,7 @@ use crate::stats::{Count, IoAccount};
 use crate::tag::{BufferTag, RelFork};
 use std::sync::Arc;
 use trunkline_aio::{IoContext, IoHandle, IoResult, IoReturn, TargetId, WaitRef};
-use trunkline_pgformat::{BlockNumber, PageMut, RELSEG_SIZE, page_checksum};
+use trunkline_pgformat::{BlockNumber, Lsn, PageMut, RELSEG_SIZE, page_checksum};
 use trunkline_smgr::{relation_tag, segment_path, segment_remaining};
 
 /// A write that was started.
@@ -21,9 +25,9 @@ use trunkline_smgr::{relation_tag, segment_path, segment_remaining};
 pub(crate) struct WriteInFlight {
     pub(crate) wait_ref: WaitRef,
     outcome: Arc<IoReturn>,
-    rel_fork: RelFork,
-    first: BlockNumber,
-    blocks: u32,
+    pub(crate) rel_fork: RelFork,
+    pub(crate) first: BlockNumber,
+    pub(crate) blocks: u32,
 }
 
 /// Whether the first content lock of a run is waited for. Later ones never are (B4).
@@ -42,6 +46,29 @@ pub(crate) struct StartedWrite {
     pub(crate) done: usize,
     /// The write, if any of them had to be written.
     pub(crate) write: Option<WriteInFlight>,
+    /// How far the write-ahead log has to be durable before the rest can be written; `done` is 0.
+    pub(crate) log_needed: Option<Lsn>,
+}
+
+impl StartedWrite {
+    fn without_write(done: usize) -> StartedWrite {
+        StartedWrite {
+            done,
+            write: None,
+            log_needed: None,
+        }
+    }
+}
+
+/// What became of a dirty buffer that was met by chance.
+#[derive(Debug)]
+pub(crate) enum Cleaning {
+    /// It is being written.
+    Started(WriteInFlight),
+    /// It cannot be written before the log is durable up to here; that was started.
+    NeedsLog(Lsn),
+    /// Somebody uses it, or it is clean by now.
+    Left,
 }
 
 impl BufferPool {
@@ -57,11 +84,9 @@ impl BufferPool {
         account: IoAccount,
     ) -> Result<StartedWrite, BufferError> {
         let Some(first) = buffers.first() else {
-            return Ok(StartedWrite {
-                done: 0,
-                write: None,
-            });
+            return Ok(StartedWrite::without_write(0));
         };
+        let mut durable = Lsn::INVALID;
         let tag = first.tag();
         let mut locked: Vec<u32> = Vec::with_capacity(buffers.len());
         let limit = buffers.len().min(segment_remaining(tag.block) as usize);
@@ -69,19 +94,27 @@ impl BufferPool {
             let guard = match buffer.try_exclusive() {
                 Some(guard) => guard,
                 None if nth == 0 && first_lock == FirstLock::Wait => buffer.exclusive(),
-                None if nth == 0 => {
-                    return Ok(StartedWrite {
-                        done: 0,
-                        write: None,
-                    });
-                }
+                None if nth == 0 => return Ok(StartedWrite::without_write(0)),
                 None => break,
             };
             if buffer.descriptor().state() & (DIRTY | TAG_VALID) != DIRTY | TAG_VALID {
                 if nth == 0 {
+                    return Ok(StartedWrite::without_write(1));
+                }
+                break;
+            }
+            let lsn = guard.page().lsn();
+            if lsn > durable {
+                durable = self.log().durable_lsn();
+            }
+            if lsn > durable {
+                drop(guard);
+                if nth == 0 {
+                    // Those behind it will need theirs as well.
+                    let newest = self.newest_lsn(&buffers[..limit]).max(lsn);
                     return Ok(StartedWrite {
-                        done: 1,
-                        write: None,
+                        log_needed: Some(newest),
+                        ..StartedWrite::without_write(0)
                     });
                 }
                 break;
@@ -101,22 +134,28 @@ impl BufferPool {
         };
         let claimed = self.claim_writes(&locked);
         if claimed.is_empty() {
-            return Ok(StartedWrite {
-                done: 1,
-                write: None,
-            });
+            return Ok(StartedWrite::without_write(1));
         }
         let done = claimed.len();
         match self.stage_write(handle, tag, claimed, account) {
             Ok(write) => Ok(StartedWrite {
                 done,
                 write: Some(write),
+                log_needed: None,
             }),
             Err(error) => {
                 self.unlock_unwritten(claimed);
                 Err(error)
             }
         }
+    }
+
+    /// The newest LSN of those pages that nobody is changing at the moment.
+    pub(crate) fn newest_lsn(&self, buffers: &[PinnedBuffer]) -> Lsn {
+        let lsns = buffers
+            .iter()
+            .filter_map(|buffer| Some(buffer.try_share()?.page().lsn()));
+        lsns.max().unwrap_or(Lsn::INVALID)
     }
 
     /// Claims the locked buffers for a write, up to one whose block was dropped or truncated since it
@@ -236,13 +275,34 @@ impl BufferPool {
     }
 
     /// Starts a write, locks only tried, of a dirty buffer that was met by chance, with the dirty
-    /// neighbours behind it that nobody uses. `None` if it cannot be had now.
+    /// neighbours behind it that nobody uses; or the flush of the log that it needs first. Both are
+    /// pending (A4).
     pub(crate) fn start_cleaning(
         self: &Arc<Self>,
         ctx: &mut IoContext,
         buffer: PinnedBuffer,
         account: IoAccount,
-    ) -> Result<Option<WriteInFlight>, BufferError> {
+    ) -> Result<Cleaning, BufferError> {
+        let run = self.with_idle_neighbours(buffer);
+        let started = self.start_write(ctx, &run, FirstLock::Try, account)?;
+        if let Some(lsn) = started.log_needed {
+            self.log().start_flush(ctx, lsn)?;
+            return Ok(Cleaning::NeedsLog(lsn));
+        }
+        let Some(write) = started.write else {
+            return Ok(Cleaning::Left);
+        };
+        if self.config().backend_flush_after_blocks > 0 {
+            self.backend_writeback().add(self, ctx, &write);
+        }
+        Ok(Cleaning::Started(write))
+    }
+
+    /// A buffer with the dirty neighbours behind it that nobody uses, as many as one write takes.
+    pub(crate) fn with_idle_neighbours(
+        self: &Arc<Self>,
+        buffer: PinnedBuffer,
+    ) -> Vec<PinnedBuffer> {
         let tag = buffer.tag();
         let limit = self
             .combine_blocks()
@@ -256,6 +316,6 @@ impl BufferPool {
                 None => break,
             }
         }
-        Ok(self.start_write(ctx, &run, FirstLock::Try, account)?.write)
+        run
     }
 }

@@ -1,29 +1,37 @@
 //! A database system: everything of one data directory, from open to clean stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trunkline_aio::{
     Aio, AioConfig, Clock, IoContext, Method, MethodKind, OsStorage, Storage, SystemClock,
 };
-use trunkline_buffer::{BufferPool, HugePages, PoolConfig};
+use trunkline_buffer::{
+    BackgroundWriter, BackgroundWriterConfig, BufferPool, HugePages, IoAccount, Pause, PoolConfig,
+};
 use trunkline_catalog::Catalog;
 use trunkline_heap::InsertTargets;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::slru::XACT_DIRECTORY;
-use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RelFileLocator, Xid};
+use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RelFileLocator};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{
     FullXid, LockManager, LockOwner, SlruConfig, TransactionManager, TxnConfig, XidLimits,
 };
 
+use crate::background::{Background, BackgroundThreads};
+use crate::checkpoint_requests::{CheckpointCause, CheckpointRequests};
+use crate::checkpointer::{
+    CheckpointConfig, Checkpointer, CheckpointerCounters, CheckpointerStats, CheckpointerStep,
+};
 use crate::data_directory::{
     ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, check_relation_maps,
     inspect,
 };
-use crate::engine_threads::EngineThreads;
+use crate::durable_state::DurableState;
+use crate::engine_threads::{EngineThreads, ThreadError};
 use crate::error::{EngineError, StatementError};
 use crate::failed_tails::FailedTails;
 use crate::init::{bootstrap_aio, initialise_on};
@@ -47,6 +55,17 @@ pub struct OpenOptions {
     pub initialise: bool,
 }
 
+/// The row of `pg_stat_bgwriter`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BackgroundWriterStats {
+    /// Buffers written by the background writer.
+    pub buffers_clean: u64,
+    /// Rounds that ended because they had written `bgwriter_lru_maxpages`.
+    pub max_written_clean: u64,
+    /// Buffers that anybody needed and got from the clock sweep.
+    pub buffers_alloc: u64,
+}
+
 /// A running database system.
 pub struct Database {
     data_dir: PathBuf,
@@ -60,13 +79,14 @@ pub struct Database {
     catalog: Catalog,
     threads: EngineThreads,
     sessions: Arc<Sessions>,
-    control_store: ControlFileStore,
     system_identifier: u64,
-    /// Held while a checkpoint runs: one at a time.
-    control: Mutex<ControlFile>,
-    /// Why nothing can be made durable any more.
-    failure: OnceLock<String>,
-    next_oid: AtomicU32,
+    durable: Arc<DurableState>,
+    checkpoint_requests: Arc<CheckpointRequests>,
+    checkpointer_counters: Arc<CheckpointerCounters>,
+    /// Held for a step at a time.
+    checkpointer: Arc<Mutex<Checkpointer>>,
+    background_writer: Arc<Mutex<BackgroundWriter>>,
+    background: Mutex<Option<BackgroundThreads>>,
     insert_targets: InsertTargets,
     failed_tails: FailedTails,
     /// Given back last.
@@ -85,10 +105,12 @@ pub struct Foundation {
     /// What executes I/Os; chosen by the setting `io_method` if none is given. It serves several AIO
     /// cores, one after the other: those of the start come before the database's own.
     pub method: Option<Arc<dyn Method>>,
-    /// All time that anything in the database depends on: timeouts, and the time of day. Left to the
-    /// operating system are how long threads without work are kept, how long a stop has patience with
-    /// threads that do not end, and the lock file.
+    /// All time that anything in the database depends on: timeouts, checkpoints, and the time of day.
+    /// Left to the operating system are how long threads without work are kept, how long a stop has
+    /// patience with threads that do not end, and the lock file.
     pub clock: Arc<dyn Clock>,
+    /// Who takes the steps of the checkpointer and the background writer.
+    pub background: Background,
 }
 
 impl Default for Foundation {
@@ -97,6 +119,7 @@ impl Default for Foundation {
             storage: Arc::new(OsStorage::new()),
             method: None,
             clock: Arc::new(SystemClock::new()),
+            background: Background::default(),
         }
     }
 }
@@ -180,6 +203,7 @@ impl Database {
             storage,
             method,
             clock,
+            background,
         } = foundation;
         let data_dir = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
             path: path.to_owned(),
@@ -252,7 +276,6 @@ impl Database {
         )?;
         let catalog = Catalog::new(&pool, &transactions, DATABASE_OID);
         let max_connections = usize_setting(&settings, "max_connections");
-        let next_oid = AtomicU32::new(control.check_point_copy.next_oid.0);
         clear_temporary_files(storage.as_ref(), &data_dir)?;
         // From here on only a clean stop is durable.
         let stopped = control.clone();
@@ -266,6 +289,49 @@ impl Database {
             return Err(error.into());
         }
         drop(io);
+        let system_identifier = control.system_identifier;
+        let sessions = Arc::new(Sessions::new(max_connections));
+        let durable = Arc::new(DurableState::new(
+            Arc::clone(&clock),
+            Arc::clone(&pool),
+            Arc::clone(&transactions),
+            Arc::clone(&sessions),
+            control_store,
+            control,
+        ));
+        let checkpoint_requests = Arc::new(CheckpointRequests::default());
+        let checkpointer_counters = Arc::new(CheckpointerCounters::default());
+        let checkpointer = Arc::new(Mutex::new(Checkpointer::new(
+            Arc::clone(&durable),
+            checkpoint_config(&settings),
+            Arc::clone(&checkpoint_requests),
+            Arc::clone(&checkpointer_counters),
+            // No WAL is written, so none has been.
+            Box::new(|| 0.0),
+        )));
+        let background_writer = Arc::new(Mutex::new(BackgroundWriter::new(
+            &pool,
+            background_writer_config(&settings),
+        )));
+        let background = match background {
+            Background::Driven => None,
+            Background::Threads => Some(
+                BackgroundThreads::start(
+                    &clock,
+                    (
+                        Arc::clone(&checkpointer),
+                        Arc::clone(&checkpoint_requests),
+                        aio.issuer(0)?,
+                    ),
+                    (
+                        Arc::clone(&background_writer),
+                        Arc::clone(&pool),
+                        aio.issuer(0)?,
+                    ),
+                )
+                .map_err(ThreadError::NotStarted)?,
+            ),
+        };
         Ok(Arc::new(Database {
             data_dir,
             started: UNIX_EPOCH + clock.since_epoch(),
@@ -278,12 +344,14 @@ impl Database {
             pool,
             transactions,
             catalog,
-            sessions: Arc::new(Sessions::new(max_connections)),
-            control_store,
-            system_identifier: control.system_identifier,
-            control: Mutex::new(control),
-            failure: OnceLock::new(),
-            next_oid,
+            sessions,
+            system_identifier,
+            durable,
+            checkpoint_requests,
+            checkpointer_counters,
+            checkpointer,
+            background_writer,
+            background: Mutex::new(background),
             insert_targets: InsertTargets::new(),
             failed_tails: FailedTails::default(),
             lock_file,
@@ -379,6 +447,7 @@ impl Database {
         const FIRST_NORMAL: u32 = trunkline_catalog::oids::FIRST_NORMAL_OBJECT.0;
         let after = |oid: u32| oid.max(FIRST_NORMAL).checked_add(1).unwrap_or(FIRST_NORMAL);
         let oid = self
+            .durable
             .next_oid
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |oid| Some(after(oid)))
             .unwrap_or_else(|oid| oid);
@@ -401,55 +470,73 @@ impl Database {
         }
     }
 
-    /// Writes everything that changed, and syncs it: CHECKPOINT.
+    /// Writes everything that changed, and syncs it: CHECKPOINT. The checkpointer does it, and this
+    /// waits; those who ask before it begins share one checkpoint.
     ///
     /// # Errors
     /// Something cannot be written; it will be tried again. Or something cannot be synced; then
     /// nothing can be made durable any more, and all sessions are told to end.
     pub fn checkpoint(&self, io: &mut IoContext) -> Result<(), EngineError> {
-        self.write_checkpoint(ClusterState::InProduction, io)
+        if self.durable.is_shut_down() {
+            return Err(StatementError::new("57P01", "the database system is shut down").into());
+        }
+        self.request_checkpoint(CheckpointCause::STATEMENT, io)
+    }
+
+    fn request_checkpoint(
+        &self,
+        cause: CheckpointCause,
+        io: &mut IoContext,
+    ) -> Result<(), EngineError> {
+        let mut ticket = self.checkpoint_requests.request(cause);
+        // The checkpointer may have to wait for what is pending here.
+        io.submit();
+        loop {
+            if let Some(result) = self.checkpoint_requests.wait(ticket) {
+                return result.map_err(EngineError::from);
+            }
+            let step = self.step_checkpointer(io);
+            if step != CheckpointerStep::Again && self.checkpoint_requests.result(ticket).is_none()
+            {
+                // Whoever had begun it did not come to its end.
+                ticket = self.checkpoint_requests.request(cause);
+            }
+        }
+    }
+
+    /// Takes one step of the checkpointer, whoever else does: for who drives it instead of a thread.
+    pub fn step_checkpointer(&self, io: &mut IoContext) -> CheckpointerStep {
+        let now = self.clock.monotonic();
+        lock(&self.checkpointer).step(io, now)
+    }
+
+    /// Takes one round of the background writer. Gives how long to pause after it.
+    ///
+    /// # Errors
+    /// A page could not be written; it stays dirty.
+    pub fn step_background_writer(&self, io: &mut IoContext) -> Result<Pause, EngineError> {
+        Ok(lock(&self.background_writer).step(io)?)
+    }
+
+    /// What the checkpointer has done since the start.
+    pub fn checkpointer_stats(&self) -> CheckpointerStats {
+        self.checkpointer_counters.snapshot()
+    }
+
+    /// What the background writer has done since the start.
+    pub fn background_writer_stats(&self) -> BackgroundWriterStats {
+        let of_writer = self.pool.stats_of(IoAccount::BackgroundWriter);
+        BackgroundWriterStats {
+            buffers_clean: of_writer.written_blocks,
+            max_written_clean: lock(&self.background_writer).max_written_clean(),
+            buffers_alloc: self.pool.stats().allocations,
+        }
     }
 
     /// Why nothing can be made durable any more, if so: a sync failed. The system is to be stopped,
     /// which will not be a clean stop.
     pub fn failure(&self) -> Option<&str> {
-        self.failure.get().map(String::as_str)
-    }
-
-    fn write_checkpoint(&self, state: ClusterState, io: &mut IoContext) -> Result<(), EngineError> {
-        let mut control = lock(&self.control);
-        if control.state == ClusterState::ShutDown {
-            return Err(StatementError::new("57P01", "the database system is shut down").into());
-        }
-        if let Some(failure) = self.failure() {
-            return Err(StatementError::new("58030", failure).into());
-        }
-        self.pool.write_all(io)?;
-        // What a failed sync was to make durable may be gone for good, and a second one would not
-        // tell (fsync(2)).
-        if let Err(error) = self.smgr.sync_all(io) {
-            tracing::error!("{error}; the database system can no longer be stopped cleanly");
-            let _ = self.failure.set(error.to_string());
-            self.sessions.terminate_all();
-            return Err(error.into());
-        }
-        self.transactions.flush()?;
-        // After the pages: no xid that one of them carries may be given out again.
-        let next_xid = self.transactions.next_xid();
-        let now = unix_seconds(self.clock.as_ref());
-        let mut next = control.clone();
-        next.state = state;
-        next.time = now;
-        next.check_point_copy.time = now;
-        next.check_point_copy.next_full_xid = next_xid.0;
-        next.check_point_copy.next_oid = Oid(self.next_oid.load(Ordering::Relaxed));
-        next.check_point_copy.oldest_active_xid = match state {
-            ClusterState::ShutDown => Xid::INVALID,
-            _ => self.transactions.oldest_xmin(),
-        };
-        self.control_store.write(&next, io)?;
-        *control = next;
-        Ok(())
+        self.durable.failure()
     }
 
     /// Stops cleanly: sessions end, everything is written and synced, and pg_control says so. Stopping
@@ -460,7 +547,7 @@ impl Database {
     /// cleanly stopped.
     pub fn stop(&self) -> Result<(), EngineError> {
         const PATIENCE: Duration = Duration::from_secs(60);
-        if lock(&self.control).state == ClusterState::ShutDown {
+        if self.durable.is_shut_down() {
             return Ok(());
         }
         self.sessions.terminate_all();
@@ -472,11 +559,13 @@ impl Database {
             .into());
         }
         self.threads.stop();
+        // From here on, who stops takes the steps, of a checkpoint that runs as well.
+        drop(lock(&self.background).take());
         clear_temporary_files(self.smgr.storage().as_ref(), &self.data_dir)?;
         let mut io = self.aio.issuer(0)?;
         // Nobody looks at any table any more.
         self.give_back_tails(LockOwner::session(0));
-        self.write_checkpoint(ClusterState::ShutDown, &mut io)?;
+        self.request_checkpoint(CheckpointCause::SHUTDOWN, &mut io)?;
         drop(io);
         self.aio.shutdown();
         Ok(())
@@ -500,7 +589,7 @@ impl Database {
         self.pool.drop_relations(files);
         for locator in files {
             self.insert_targets.forget(*locator);
-            if let Err(error) = self.smgr.unlink(*locator) {
+            if let Err(error) = self.smgr.unlink_after_checkpoint(*locator) {
                 tracing::warn!("could not remove the files of a dropped relation: {error}");
             }
         }
@@ -563,8 +652,30 @@ fn bytes_of_blocks(blocks: i64) -> u32 {
     u32::try_from(blocks).map_or(u32::MAX, |blocks| blocks.saturating_mul(BLCKSZ as u32))
 }
 
+fn milliseconds(settings: &ServerSettings, name: &str) -> Duration {
+    Duration::from_millis(settings.integer(name).unsigned_abs())
+}
+
+fn checkpoint_config(settings: &ServerSettings) -> CheckpointConfig {
+    CheckpointConfig {
+        timeout: Duration::from_secs(settings.integer("checkpoint_timeout").unsigned_abs()),
+        completion_target: settings.real("checkpoint_completion_target"),
+        io_concurrency: usize_setting(settings, "checkpoint_io_concurrency"),
+        log: settings.switch("log_checkpoints"),
+    }
+}
+
+fn background_writer_config(settings: &ServerSettings) -> BackgroundWriterConfig {
+    BackgroundWriterConfig {
+        delay: milliseconds(settings, "bgwriter_delay"),
+        lru_max_pages: u32::try_from(settings.integer("bgwriter_lru_maxpages")).unwrap_or(100),
+        lru_multiplier: settings.real("bgwriter_lru_multiplier"),
+    }
+}
+
 fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
     let concurrency = |name| u32::try_from(settings.integer(name)).unwrap_or(16);
+    let flush_after = |name| u32::try_from(settings.integer(name)).unwrap_or(0);
     let combine_blocks = settings
         .integer("io_combine_limit")
         .min(settings.integer("io_max_combine_limit"));
@@ -579,6 +690,9 @@ fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
         effective_io_concurrency: concurrency("effective_io_concurrency"),
         maintenance_io_concurrency: concurrency("maintenance_io_concurrency"),
         data_checksums: control.data_checksum_version != 0,
+        checkpoint_flush_after_blocks: flush_after("checkpoint_flush_after"),
+        bgwriter_flush_after_blocks: flush_after("bgwriter_flush_after"),
+        backend_flush_after_blocks: flush_after("backend_flush_after"),
     }
 }
 

@@ -7,7 +7,13 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `database` | open, checkpoint, clean stop; what everybody shares |
+//! | `database` | open, clean stop; what everybody shares |
+//! | `checkpointer` | a checkpoint as steps, and when one is due |
+//! | `checkpoint_requests` | asking for one, and waiting for it |
+//! | `checkpoint_schedule` | how fast its writes go |
+//! | `checkpoint_log` | what the log says about it |
+//! | `durable_state` | what it works on: pool, files, transactions, pg_control |
+//! | `background` | the threads of the checkpointer and the background writer |
 //! | `session` | the transaction block, locks, what a transaction's end sees to |
 //! | `relations` | names to locked relations |
 //! | `ddl` | CREATE, DROP and TRUNCATE |
@@ -28,10 +34,16 @@
 //!
 //! A session's methods block; callers in async code run them on [`EngineThreads`].
 
+mod background;
+mod checkpoint_log;
+mod checkpoint_requests;
+mod checkpoint_schedule;
+mod checkpointer;
 pub mod data_directory;
 mod database;
 mod ddl;
 mod disk_usage;
+mod durable_state;
 mod engine_threads;
 mod error;
 mod failed_tails;
@@ -45,7 +57,9 @@ mod sessions;
 pub mod settings;
 mod table_scan;
 
-pub use database::{Database, Foundation, OpenOptions, partitions};
+pub use background::Background;
+pub use checkpointer::{CheckpointerStats, CheckpointerStep};
+pub use database::{BackgroundWriterStats, Database, Foundation, OpenOptions, partitions};
 pub use ddl::CreateTableOutcome;
 pub use engine_threads::{EngineThreads, STACK_BYTES, ThreadError};
 pub use error::{EngineError, StatementError};

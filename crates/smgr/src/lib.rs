@@ -11,24 +11,26 @@
 //!                                              │ a write adds its own callback: "note the sync"
 //!                                              ▼
 //!                                            aio: define → stage → pending
-//!  checkpoint, stop ──▶ Smgr::sync_all ──▶ fsync of every segment noted since, many at once
+//!  checkpoint, stop ──▶ SyncCycle ──▶ fsync of every segment noted since, many at once
 //! ```
 //!
 //! | module | what |
 //! |---|---|
 //! | `manager` | [`Smgr`]: create, exists, nblocks, extend, truncate, unlink, open files |
-//! | `transfer` | starting reads and writes |
+//! | `transfer` | starting reads, writes, and flushes of what the kernel has buffered |
 //! | `sync`, `sync_requests` | which segments need a sync, and syncing them |
+//! | `pending_unlinks` | files that stay, empty, until a checkpoint has ended |
 //! | `descriptor_cache` | open segment files, at most so many |
 //! | `tag` | how an I/O names a block |
 //!
 //! Locks, each a leaf as far as callers can see: a fork's size (1), then the descriptor cache, the
-//! sync slots or the directory set (2, never two of them at once). Nothing here waits for an I/O
+//! sync slots, the pending unlinks or the directory set (2, never two of them at once). Nothing here waits for an I/O
 //! while it holds one; file metadata calls are made under a fork's size lock.
 
 mod descriptor_cache;
 mod error;
 mod manager;
+mod pending_unlinks;
 mod sync;
 mod sync_requests;
 mod tag;
@@ -36,5 +38,6 @@ mod transfer;
 
 pub use error::{SmgrError, file_access_sqlstate, os_message};
 pub use manager::{Smgr, SmgrConfig, segment_remaining};
+pub use sync::{SyncCycle, SyncTimes};
 pub use sync_requests::segment_path;
 pub use tag::{decode_relation_tag, describe_blocks, relation_tag};

@@ -2,8 +2,9 @@
 
 use crate::descriptor_cache::DescriptorCache;
 use crate::error::SmgrError;
+use crate::pending_unlinks::PendingUnlinks;
 use crate::sync_requests::{SegmentKey, SyncRequests};
-use crate::transfer::WriteNoted;
+use crate::transfer::{FlushNoted, WriteNoted};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,9 @@ pub struct Smgr {
     sizes: RwLock<SizeMap>,
     pub(crate) requests: Arc<SyncRequests>,
     directories: Mutex<BTreeSet<PathBuf>>,
+    pub(crate) pending_unlinks: PendingUnlinks,
     pub(crate) write_noted: CallbackId,
+    pub(crate) flush_noted: CallbackId,
     /// Syncs of segments that were started.
     pub(crate) syncs: AtomicU64,
     fall_back_logged: AtomicBool,
@@ -89,6 +92,7 @@ impl Smgr {
     ) -> Arc<Smgr> {
         let requests = Arc::new(SyncRequests::new());
         let write_noted = aio.register_callbacks(Arc::new(WriteNoted::new(Arc::clone(&requests))));
+        let flush_noted = aio.register_callbacks(Arc::new(FlushNoted::new(Arc::clone(&requests))));
         Arc::new(Smgr {
             storage,
             data_dir,
@@ -97,7 +101,9 @@ impl Smgr {
             sizes: RwLock::new(HashMap::new()),
             requests,
             directories: Mutex::new(BTreeSet::new()),
+            pending_unlinks: PendingUnlinks::default(),
             write_noted,
+            flush_noted,
             syncs: AtomicU64::new(0),
             fall_back_logged: AtomicBool::new(false),
         })
@@ -163,16 +169,38 @@ impl Smgr {
             })
     }
 
-    /// Removes all forks and segments of a relation. Files that are not there are none to remove.
-    /// The caller has made sure that nobody reads or writes them (the buffer pool drops its buffers
-    /// first).
+    /// Removes all forks and segments of a relation, at once: of one that nobody else has seen, or in
+    /// recovery. Files that are not there are none to remove. The caller has made sure that nobody
+    /// reads or writes them (the buffer pool drops its buffers first).
+    ///
+    /// # Errors
+    /// A file cannot be removed.
     pub fn unlink(&self, rel: RelFileLocator) -> Result<(), SmgrError> {
+        self.remove(rel, false)
+    }
+
+    /// The same, except that the first segment of the main fork is only emptied, and stays until
+    /// [`Smgr::end_checkpoint`]: as long as it is there, nobody takes its number for another relation.
+    /// Recovery from the checkpoint before would otherwise apply what was done to the one to the
+    /// other (PostgreSQL's `mdunlinkfork`).
+    ///
+    /// # Errors
+    /// A file cannot be emptied or removed.
+    pub fn unlink_after_checkpoint(&self, rel: RelFileLocator) -> Result<(), SmgrError> {
+        self.remove(rel, true)
+    }
+
+    fn remove(&self, rel: RelFileLocator, keep_first: bool) -> Result<(), SmgrError> {
         for fork in ForkNumber::ALL {
             let size = self.size(rel, fork);
             let _change = size.lock();
+            let mut segment = 0;
+            if keep_first && fork == ForkNumber::Main {
+                self.empty_until_checkpoint(SegmentKey { rel, fork, segment })?;
+                segment = 1;
+            }
             self.files
                 .remove_if(|key| key.rel == rel && key.fork == fork);
-            let mut segment = 0;
             while self.unlink_segment(SegmentKey { rel, fork, segment })? {
                 segment += 1;
             }
@@ -185,7 +213,27 @@ impl Smgr {
         Ok(())
     }
 
-    fn unlink_segment(&self, key: SegmentKey) -> Result<bool, SmgrError> {
+    fn empty_until_checkpoint(&self, key: SegmentKey) -> Result<(), SmgrError> {
+        let file = match self.segment(key) {
+            Ok(file) => file,
+            Err(SmgrError::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.storage
+            .set_len(&file, 0)
+            .map_err(|error| SmgrError::Truncate {
+                path: key.path(),
+                blocks: 0,
+                error,
+            })?;
+        self.requests.forget(key);
+        self.pending_unlinks.add(key);
+        Ok(())
+    }
+
+    pub(crate) fn unlink_segment(&self, key: SegmentKey) -> Result<bool, SmgrError> {
         self.requests.forget(key);
         let path = self.absolute(&key);
         match self.storage.unlink(&path) {
@@ -490,6 +538,14 @@ impl Smgr {
                 directories.insert(directory.to_owned());
             }
         }
+    }
+
+    pub(crate) fn has_directories(&self) -> bool {
+        !self
+            .directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     pub(crate) fn take_directories(&self) -> BTreeSet<PathBuf> {

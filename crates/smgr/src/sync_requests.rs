@@ -50,6 +50,8 @@ struct Slots {
 pub(crate) struct SyncRequests {
     written: [OnceLock<Box<[AtomicBool]>>; CHUNKS],
     slots: Mutex<Slots>,
+    /// Slot and errno of a flush that failed; one is enough.
+    lost: OnceLock<(u32, i32)>,
 }
 
 impl SyncRequests {
@@ -57,6 +59,7 @@ impl SyncRequests {
         SyncRequests {
             written: [const { OnceLock::new() }; CHUNKS],
             slots: Mutex::new(Slots::default()),
+            lost: OnceLock::new(),
         }
     }
 
@@ -109,6 +112,19 @@ impl SyncRequests {
         }
     }
 
+    /// Notes that what was written to the segment of `slot` may be lost. Neither allocates nor blocks.
+    pub(crate) fn note_lost(&self, slot: u32, errno: i32) {
+        let _ = self.lost.set((slot, errno));
+    }
+
+    /// The segment of which something may be lost, and the errno; for ever once there is one. The
+    /// segment is unknown if it was removed since.
+    pub(crate) fn lost(&self) -> Option<(Option<SegmentKey>, i32)> {
+        let &(slot, errno) = self.lost.get()?;
+        let key = self.slots().keys.get(slot as usize).copied().flatten();
+        Some((key, errno))
+    }
+
     /// The segments written since the last call, which takes them.
     pub(crate) fn take(&self) -> Vec<SegmentKey> {
         let slots = self.slots();
@@ -123,6 +139,17 @@ impl SyncRequests {
             .collect();
         taken.sort_unstable();
         taken
+    }
+
+    /// Whether a segment was written since they were taken last.
+    pub(crate) fn any(&self) -> bool {
+        let slots = self.slots();
+        (0u32..).zip(&slots.keys).any(|(slot, key)| {
+            key.is_some()
+                && self
+                    .flag(slot)
+                    .is_some_and(|flag| flag.load(Ordering::Acquire))
+        })
     }
 
     /// Whether the segment has a slot: it was written and not removed since.

@@ -8,6 +8,7 @@ use crate::error::SmgrError;
 use crate::manager::{Smgr, segment_remaining};
 use crate::sync_requests::SyncRequests;
 use std::fmt;
+use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use trunkline_aio::{IoHandle, IoMemory, IoResult, IoView, SharedCallbacks, WaitRef};
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, RelFileLocator};
@@ -32,6 +33,40 @@ impl SharedCallbacks for WriteNoted {
     fn complete(&self, io: &IoView<'_>, prior: IoResult) -> IoResult {
         // A failed write may have changed a part of the file, too.
         self.requests.note(io.callback_data());
+        prior
+    }
+
+    fn describe(&self, io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        let blocks = u64::from(io.length_bytes()) / BLCKSZ as u64;
+        crate::tag::describe_blocks(&io.target(), blocks, out)
+    }
+}
+
+/// Keeps that a flush of a segment has failed. The kernel may have dropped what it could not write, and
+/// a sync after that would not tell (PostgreSQL's `pg_flush_data` panics as for a failed sync).
+pub(crate) struct FlushNoted {
+    requests: Arc<SyncRequests>,
+}
+
+impl FlushNoted {
+    pub(crate) fn new(requests: Arc<SyncRequests>) -> FlushNoted {
+        FlushNoted { requests }
+    }
+}
+
+impl SharedCallbacks for FlushNoted {
+    fn name(&self) -> &'static str {
+        "smgr_flush_range"
+    }
+
+    fn complete(&self, io: &IoView<'_>, prior: IoResult) -> IoResult {
+        if let IoResult::Error(failure) = prior
+            && let Some(errno) = failure.errno()
+            // Where the file system has no such call, nothing was attempted.
+            && Error::from_raw_os_error(errno).kind() != ErrorKind::Unsupported
+        {
+            self.requests.note_lost(io.callback_data(), errno);
+        }
         prior
     }
 
@@ -82,6 +117,30 @@ impl Smgr {
         handle.callback(self.write_noted, self.requests.slot(key));
         // SAFETY: passed on to the caller.
         Ok(unsafe { handle.start_writev(&file, offset, memory) })
+    }
+}
+
+impl Smgr {
+    /// Asks the kernel to begin writing what it has buffered of the `blocks` blocks from `block` on,
+    /// all within one segment. The handle comes with its target; it is given back, and nothing started,
+    /// if there is no such file, or one that is written directly.
+    ///
+    /// A failure is no less bad than a failed sync, and is told by the next one.
+    pub fn start_flush_range(
+        &self,
+        mut handle: IoHandle<'_>,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+        block: BlockNumber,
+        blocks: u32,
+    ) -> Option<WaitRef> {
+        let blocks = blocks.min(segment_remaining(block));
+        let (key, file, offset) = self.place(rel, fork, block).ok()?;
+        if file.direct().is_some() {
+            return None;
+        }
+        handle.callback(self.flush_noted, self.requests.slot(key));
+        Some(handle.start_flush_range(&file, offset, blocks as usize * BLCKSZ))
     }
 }
 

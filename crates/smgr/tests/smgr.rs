@@ -249,3 +249,107 @@ fn every_segment_written_is_synced_once_and_failures_are_told() {
     );
     assert_eq!(error.sqlstate(), "58030");
 }
+
+/// Holds syncs back until somebody waits for one.
+#[derive(Default)]
+struct HeldSyncs {
+    held: Mutex<Vec<IoRequest>>,
+    most: AtomicI32,
+}
+
+impl Method for HeldSyncs {
+    fn name(&self) -> &'static str {
+        "held_syncs"
+    }
+
+    fn submit(&self, batch: &mut RequestBatch, completions: &Completions) {
+        for request in batch {
+            if request.op() == Op::Fsync {
+                let mut held = self.held.lock().unwrap();
+                held.push(request);
+                self.most.fetch_max(held.len() as i32, Ordering::SeqCst);
+            } else {
+                let outcome = SystemCalls.execute(&request);
+                assert!(completions.complete(request, outcome).is_none());
+            }
+        }
+    }
+
+    fn wait(&self, io: &InFlight<'_>) {
+        let mut held = self.held.lock().unwrap();
+        let at = held
+            .iter()
+            .position(|request| request.wait_ref() == io.carrier());
+        let request = held.remove(at.unwrap());
+        drop(held);
+        let outcome = SystemCalls.execute(&request);
+        assert!(io.completions().complete(request, outcome).is_none());
+    }
+}
+
+#[test]
+fn b7_several_syncs_are_in_flight_and_a_request_during_them_is_for_the_next_cycle() {
+    let method = Arc::new(HeldSyncs::default());
+    let aio = Aio::start_with(AioConfig::default(), Arc::clone(&method) as _).unwrap();
+    let rig = Rig::over(aio, SmgrConfig::default());
+    let mut io = rig.aio.issuer(1).unwrap();
+    for number in 0..50 {
+        rig.smgr.create(rel(number), MAIN, false).unwrap();
+    }
+    let clock = trunkline_aio::SystemClock::new();
+    let mut cycle = rig.smgr.begin_sync();
+    assert!(cycle.step(&rig.smgr, &mut io, &clock).unwrap());
+    // One of them, again, while the first request of its kind is in flight; and one that waits yet.
+    rig.smgr.register_sync(rel(1), MAIN, 0);
+    rig.smgr.register_sync(rel(49), MAIN, 0);
+    while cycle.step(&rig.smgr, &mut io, &clock).unwrap() {}
+    let times = cycle.times();
+    assert_eq!((times.files, rig.smgr.syncs()), (50, 50));
+    assert!(times.longest >= times.average() && times.sum >= times.longest);
+    let most = method.most.load(Ordering::SeqCst);
+    assert!((8..=32).contains(&most), "{most} in flight");
+
+    assert!(!rig.smgr.is_synced());
+    let mut next = rig.smgr.begin_sync();
+    while next.step(&rig.smgr, &mut io, &clock).unwrap() {}
+    assert_eq!(next.times().files, 2, "kept for the next cycle");
+    assert!(rig.smgr.is_synced());
+}
+
+#[test]
+fn a_dropped_relations_number_is_taken_until_a_checkpoint_has_passed() {
+    let rig = Rig::new();
+    let mut io = rig.aio.issuer(1).unwrap();
+    let path = rig.dir.path().join(rel(7).path(MAIN));
+    let map = rig.dir.path().join(rel(7).path(ForkNumber::Vm));
+    rig.smgr.create(rel(7), MAIN, false).unwrap();
+    rig.smgr.create(rel(7), ForkNumber::Vm, false).unwrap();
+    rig.smgr.extend(rel(7), MAIN, 0, 4).unwrap();
+
+    // Asked for during a checkpoint: the next one's.
+    rig.smgr.begin_checkpoint();
+    rig.smgr.unlink_after_checkpoint(rel(7)).unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().len(),
+        0,
+        "its space is given back at once"
+    );
+    assert!(!map.exists());
+    assert!(rig.smgr.exists(rel(7), MAIN).unwrap());
+    rig.smgr.sync_all(&mut io).unwrap();
+    rig.smgr.end_checkpoint();
+    assert!(path.exists());
+    assert_eq!(rig.smgr.pending_unlinks(), 1);
+
+    rig.smgr.begin_checkpoint();
+    assert!(path.exists());
+    rig.smgr.end_checkpoint();
+    assert!(!path.exists());
+    assert_eq!(rig.smgr.pending_unlinks(), 0);
+    assert!(!rig.smgr.exists(rel(7), MAIN).unwrap());
+    rig.smgr.create(rel(7), MAIN, false).unwrap();
+    assert_eq!(rig.smgr.nblocks(rel(7), MAIN).unwrap(), 0);
+    // One that was never made, or is gone, is none to remove.
+    rig.smgr.unlink_after_checkpoint(rel(8)).unwrap();
+    assert_eq!(rig.smgr.pending_unlinks(), 0);
+}

@@ -185,7 +185,7 @@ impl TransactionManager {
     }
 
     /// Writes and syncs the commit log: at a checkpoint and at a clean stop.
-    pub fn flush(&self) -> Result<(), TxnError> {
+    pub fn flush(&self) -> Result<u64, TxnError> {
         self.pg_xact.flush()
     }
 }

@@ -99,7 +99,7 @@ impl PgXact {
     }
 
     /// Writes and syncs what is not on disk.
-    pub fn flush(&self) -> Result<(), TxnError> {
+    pub fn flush(&self) -> Result<u64, TxnError> {
         self.slru.flush()
     }
 }

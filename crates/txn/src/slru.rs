@@ -162,8 +162,8 @@ impl Slru {
         Ok(())
     }
 
-    /// Writes every changed page and syncs every file written.
-    pub fn flush(&self) -> Result<(), TxnError> {
+    /// Writes every changed page and syncs every file written. Gives the pages written.
+    pub fn flush(&self) -> Result<u64, TxnError> {
         let mut io = lock(&self.io);
         let mut dirty: Vec<u32> = read(&self.pages)
             .iter()
@@ -171,10 +171,12 @@ impl Slru {
             .map(|(number, _)| *number)
             .collect();
         dirty.sort_unstable();
+        let mut written = 0;
         for number in dirty {
             let page = read(&self.pages).get(&number).cloned();
             if let Some(page) = page {
                 self.write_page(&mut io, number, &page, Xid::INVALID)?;
+                written += 1;
             }
         }
         self.check_sync_failed()?;
@@ -207,7 +209,7 @@ impl Slru {
             }
             io.has_new_files = false;
         }
-        Ok(())
+        Ok(written)
     }
 
     fn check_sync_failed(&self) -> Result<(), TxnError> {

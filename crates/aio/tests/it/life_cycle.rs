@@ -379,6 +379,23 @@ fn an_issuer_moves_between_threads() {
 }
 
 #[test]
+fn an_issuer_tells_what_it_can_give_without_waiting() {
+    for_each_method(&small(), |aio| {
+        let mut context = aio.issuer(1).unwrap();
+        let all = context.free_handles();
+        assert_eq!(all, 4);
+        for _ in 0..3 {
+            context.acquire().unwrap().start_nop();
+            let free = context.free_handles();
+            assert_eq!(free + context.in_flight(), all);
+        }
+        // What is complete counts again, without a wait for it.
+        context.wait_all();
+        assert_eq!(context.free_handles(), all);
+    });
+}
+
+#[test]
 fn after_a_shutdown_nothing_is_acquired() {
     for_each_method(&small(), |aio| {
         let mut context = aio.issuer(1).unwrap();

@@ -98,6 +98,7 @@ fn every_method_reads_every_block() {
                     buffers,
                     combine_blocks,
                     io_concurrency,
+                    ..Options::default()
                 },
             );
             let mut ctx = rig.issuer();
@@ -228,6 +229,7 @@ fn reads_in_flight_and_pins_are_bounded() {
             buffers: 1024,
             combine_blocks: 4,
             io_concurrency: 3,
+            ..Options::default()
         },
     );
     let mut ctx = rig.issuer();

@@ -1,5 +1,6 @@
 //! What the tests run on: a data directory, an AIO core over a method of choice, a small pool.
 
+use crate::log::FakeLog;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,12 +87,19 @@ pub struct Lazy {
     pub fail_reads: AtomicBool,
     /// Fail every write with ENOSPC.
     pub fail_writes: AtomicBool,
+    /// Fail every flush of a range with EIO.
+    pub fail_flushes: AtomicBool,
 }
 
 impl Lazy {
     /// First block and blocks of the reads submitted since the last call.
     pub fn take_reads(&self) -> Vec<(u32, u32)> {
         self.take(Op::Readv)
+    }
+
+    /// First block and blocks of the flushes submitted since the last call.
+    pub fn take_flushes(&self) -> Vec<(u32, u32)> {
+        self.take(Op::FlushRange)
     }
 
     /// The same of writes.
@@ -128,6 +136,7 @@ impl Lazy {
         const ENOSPC: i32 = 28;
         match request.op() {
             Op::Readv if self.fail_reads.load(Ordering::SeqCst) => -EIO,
+            Op::FlushRange if self.fail_flushes.load(Ordering::SeqCst) => -EIO,
             Op::Writev if self.fail_writes.load(Ordering::SeqCst) => -ENOSPC,
             _ => self.inject.execute(request),
         }
@@ -199,6 +208,10 @@ pub struct Options {
     pub buffers: u64,
     pub combine_blocks: u32,
     pub io_concurrency: u32,
+    /// Relation files are written directly.
+    pub direct: bool,
+    /// Blocks after which everybody asks the kernel to write.
+    pub flush_after_blocks: u32,
 }
 
 impl Default for Options {
@@ -207,6 +220,8 @@ impl Default for Options {
             buffers: 128,
             combine_blocks: 8,
             io_concurrency: 4,
+            direct: true,
+            flush_after_blocks: 0,
         }
     }
 }
@@ -266,6 +281,8 @@ pub struct Rig {
     pub lazy: Option<Arc<Lazy>>,
     pub inject: Arc<Inject>,
     pub storage: Arc<FillableStorage>,
+    /// Everything is durable there until a page says otherwise.
+    pub log: Arc<FakeLog>,
     dir: tempfile::TempDir,
 }
 
@@ -326,16 +343,24 @@ impl Rig {
             Arc::clone(&storage) as _,
             &aio,
             dir.path().to_owned(),
-            SmgrConfig::default(),
+            SmgrConfig {
+                direct: options.direct,
+                ..SmgrConfig::default()
+            },
         );
+        let log = Arc::new(FakeLog::default());
         let config = PoolConfig {
+            checkpoint_flush_after_blocks: options.flush_after_blocks,
+            bgwriter_flush_after_blocks: options.flush_after_blocks,
+            backend_flush_after_blocks: options.flush_after_blocks,
             shared_buffers_bytes: options.buffers * BLCKSZ as u64,
             huge_pages: HugePages::Off,
             io_combine_limit_bytes: options.combine_blocks * BLCKSZ as u32,
             effective_io_concurrency: options.io_concurrency,
             ..PoolConfig::default()
         };
-        let pool = BufferPool::new(config, Arc::clone(&aio), Arc::clone(&smgr)).unwrap();
+        let (own_aio, own_smgr) = (Arc::clone(&aio), Arc::clone(&smgr));
+        let pool = BufferPool::with_log(config, own_aio, own_smgr, Arc::clone(&log) as _).unwrap();
         Rig {
             aio,
             smgr,
@@ -343,6 +368,7 @@ impl Rig {
             lazy,
             inject,
             storage,
+            log,
             dir,
         }
     }

@@ -10,7 +10,7 @@ use crate::rig::{MAIN, Options, Over, Rig};
 
 /// Counters since the last look.
 struct Since {
-    seen: [PoolStats; 5],
+    seen: [PoolStats; IoAccount::ALL.len()],
 }
 
 impl Since {
@@ -44,6 +44,10 @@ impl Since {
             evictions: after.evictions - before.evictions,
             reuses: after.reuses - before.reuses,
             waits: after.waits - before.waits,
+            write_waits: after.write_waits - before.write_waits,
+            writebacks: after.writebacks - before.writebacks,
+            writeback_blocks: after.writeback_blocks - before.writeback_blocks,
+            allocations: after.allocations - before.allocations,
         }
     }
 }

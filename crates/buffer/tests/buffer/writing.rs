@@ -197,7 +197,8 @@ fn a_ring_cleans_what_it_will_come_to() {
         assert_on_disk(&rig, 200, 5);
         let stats = rig.pool.stats();
         assert!(stats.writes * 2 < stats.written_blocks, "{stats:?}");
-        assert!(rig.evict(&mut ctx) <= 32);
+        // The ring, and as much again that it has let go while it was written.
+        assert!(rig.evict(&mut ctx) <= 64);
     }
 }
 

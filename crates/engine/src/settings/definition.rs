@@ -82,6 +82,8 @@ const POSTGRESQL: &str = include_str!("postgresql-18-settings.tsv");
 
 /// Settings that PostgreSQL does not have or does not list, in the same columns.
 const OWN: &str = "\
+checkpoint_io_concurrency\tinteger\t\tWrite-Ahead Log / Checkpoints\tsighup\t1\t1000\t\t32\t\
+Number of writes that a checkpoint keeps in flight.
 io_direct\tstring\t\tResource Usage / I/O\tpostmaster\t\t\t\tdata,wal,wal_init\t\
 Uses direct I/O for these kinds of files, where the file system allows it.
 is_superuser\tbool\t\tReporting and Logging / What to Log\tinternal\t\t\t\ton\t\
@@ -93,7 +95,16 @@ Shows the session user name.
 /// PostgreSQL's settings that do here what they do there.
 const WORKING: &[&str] = &[
     "application_name",
+    "backend_flush_after",
+    "bgwriter_delay",
+    "bgwriter_flush_after",
+    "bgwriter_lru_maxpages",
+    "bgwriter_lru_multiplier",
     "bytea_output",
+    "checkpoint_completion_target",
+    "checkpoint_flush_after",
+    "checkpoint_io_concurrency",
+    "checkpoint_timeout",
     "client_encoding",
     "client_min_messages",
     "data_directory",
@@ -115,6 +126,7 @@ const WORKING: &[&str] = &[
     "is_superuser",
     "listen_addresses",
     "lock_timeout",
+    "log_checkpoints",
     "log_min_messages",
     "maintenance_io_concurrency",
     "max_connections",
@@ -160,6 +172,7 @@ const OWN_DEFAULTS: &[(&str, &str)] = &[
 
 /// Settings that a session may change in PostgreSQL, but that hold for all sessions here.
 const SERVER_WIDE: &[&str] = &[
+    "backend_flush_after",
     "deadlock_timeout",
     "ignore_checksum_failure",
     "log_min_messages",

@@ -243,6 +243,15 @@ impl ServerSettings {
         }
     }
 
+    /// The number of the setting called `name`, which is of type `real`, in its base unit; 0 for a name
+    /// that is none.
+    pub fn real(&self, name: &str) -> f64 {
+        match find(name).map(|index| &self.values[index]) {
+            Some(SettingValue::Real(number)) => *number,
+            _ => 0.0,
+        }
+    }
+
     /// The text of the setting called `name`; empty for a name that is no text setting.
     pub fn text(&self, name: &str) -> &str {
         match find(name).map(|index| &self.values[index]) {
@@ -274,6 +283,37 @@ mod tests {
             settings.set("block_size", "1").unwrap_err().sqlstate(),
             "55P02"
         );
+        for (name, text, shown) in [
+            ("checkpoint_timeout", "2min", "2min"),
+            ("checkpoint_completion_target", "0.25", "0.25"),
+            ("checkpoint_flush_after", "1MB", "1MB"),
+            ("checkpoint_io_concurrency", "64", "64"),
+            ("bgwriter_delay", "10", "10ms"),
+            ("bgwriter_lru_maxpages", "0", "0"),
+            ("bgwriter_lru_multiplier", "10", "10"),
+            ("bgwriter_flush_after", "0", "0"),
+            ("backend_flush_after", "256", "2MB"),
+            ("log_checkpoints", "off", "off"),
+        ] {
+            settings.set(name, text).unwrap();
+            let index = find(name).unwrap();
+            assert_eq!(
+                settings.get(index).show(&definitions()[index]),
+                shown,
+                "{name}"
+            );
+        }
+        for (name, text) in [
+            ("checkpoint_timeout", "29s"),
+            ("checkpoint_timeout", "2d"),
+            ("checkpoint_completion_target", "1.1"),
+            ("checkpoint_flush_after", "257"),
+            ("bgwriter_delay", "9ms"),
+            ("bgwriter_lru_multiplier", "-1"),
+        ] {
+            assert_eq!(settings.set(name, text).unwrap_err().sqlstate(), "22023");
+        }
+        assert_eq!(settings.real("checkpoint_completion_target"), 0.25);
         // Inert: the default is accepted, anything else refused.
         settings.set("jit_above_cost", "100000").unwrap();
         assert_eq!(

@@ -39,7 +39,7 @@ fn a_full_disk_loses_nothing() {
         );
     }
     session.rollback_block();
-    assert_eq!(rig.files(), files);
+    assert_eq!(rig.files_after_checkpoint(), files);
 
     switch(&faults.disk_full, false);
     assert_eq!(load(&mut session, "t", 50_000, false).unwrap(), 50_000);

@@ -98,10 +98,19 @@ impl Rig {
     }
 
     pub fn on(foundation: Foundation) -> Rig {
+        Rig::on_with(foundation, &[])
+    }
+
+    /// With other settings.
+    pub fn on_with(foundation: Foundation, settings: &[(&str, &str)]) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("data");
         copy_directory(cluster(), &path);
-        let database = Database::open_on(foundation, &path, &options("sync")).unwrap();
+        let mut options = options("sync");
+        for (name, value) in settings {
+            options.overrides.push(((*name).into(), (*value).into()));
+        }
+        let database = Database::open_on(foundation, &path, &options).unwrap();
         Rig {
             database: Some(database),
             path,
@@ -115,6 +124,17 @@ impl Rig {
 
     pub fn session(&self) -> Session {
         self.database().session("postgres", &[]).unwrap()
+    }
+
+    /// Lets go of a database that was stopped; its directory stays as long as what this gives.
+    pub fn close(self) -> tempfile::TempDir {
+        let Rig {
+            database,
+            _directory: directory,
+            ..
+        } = self;
+        drop(database);
+        directory
     }
 
     /// Stops cleanly and opens again.
@@ -142,6 +162,13 @@ impl Rig {
             options.overrides.push(((*name).into(), (*value).into()));
         }
         self.database = Some(Database::open(&self.path, &options).unwrap());
+    }
+
+    /// The same after a checkpoint, until which a dropped table's first file stays, empty.
+    pub fn files_after_checkpoint(&self) -> BTreeSet<String> {
+        let mut io = self.database().aio().issuer(0).unwrap();
+        self.database().checkpoint(&mut io).unwrap();
+        self.files()
     }
 
     /// The files of users' tables, all forks.
@@ -287,6 +314,11 @@ pub fn blocks(session: &mut Session, name: &str) -> u32 {
             .nblocks(relation.locator, ForkNumber::Main)?)
     })
     .unwrap()
+}
+
+/// Whether a file is gone, or waits empty for a checkpoint to be removed.
+pub fn is_removed(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |metadata| metadata.len() == 0)
 }
 
 /// The file of a table, as the session sees it.

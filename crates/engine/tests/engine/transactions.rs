@@ -8,8 +8,8 @@ use trunkline_engine::CommitOutcome;
 use trunkline_txn::LockMode;
 
 use crate::rig::{
-    Rig, begin_load, blocks, count, create, drop_table, file, load, lock_table, opened, put_rows,
-    statement, truncate,
+    Rig, begin_load, blocks, count, create, drop_table, file, is_removed, load, lock_table, opened,
+    put_rows, statement, truncate,
 };
 
 #[test]
@@ -39,13 +39,13 @@ fn create_drop_and_truncate_are_transactional() {
             session.rollback_block();
             assert_eq!(count(&mut other, "t").unwrap(), 10);
         }
-        assert_eq!(first.exists(), !commit);
+        assert_eq!(is_removed(&first), commit);
     }
     assert_eq!(count(&mut other, "t").unwrap(), 0);
 
     let second = file(&mut session, "t");
     drop_table(&mut session, "t").unwrap();
-    assert!(!second.exists());
+    assert!(is_removed(&second));
     assert_eq!(count(&mut other, "t").unwrap_err().sqlstate(), "42P01");
     drop((session, other));
     rig.database().stop().unwrap();
@@ -73,14 +73,14 @@ fn files_made_and_dropped_in_one_transaction_are_removed_once() {
         assert_eq!(count(&mut session, "t").unwrap_err().sqlstate(), "42P01");
         // That failed the block.
         session.rollback_block();
-        assert_eq!(rig.files(), none, "commit {commit}");
+        assert_eq!(rig.files_after_checkpoint(), none, "commit {commit}");
 
         session.begin_block().unwrap();
         create(&mut session, "t").unwrap();
         load(&mut session, "t", 1000, false).unwrap();
         drop_table(&mut session, "t").unwrap();
         end(&mut session);
-        assert_eq!(rig.files(), none, "commit {commit}");
+        assert_eq!(rig.files_after_checkpoint(), none, "commit {commit}");
 
         session.begin_block().unwrap();
         create(&mut session, "t").unwrap();
@@ -91,13 +91,13 @@ fn files_made_and_dropped_in_one_transaction_are_removed_once() {
         load(&mut session, "t", 7, false).unwrap();
         let last = file(&mut session, "t");
         end(&mut session);
-        let left: Vec<String> = rig.files().into_iter().collect();
+        let left: Vec<String> = rig.files_after_checkpoint().into_iter().collect();
         if commit {
             let last = last.file_name().unwrap().to_string_lossy().into_owned();
             assert_eq!(left, [last]);
             assert_eq!(count(&mut session, "t").unwrap(), 7);
             drop_table(&mut session, "t").unwrap();
-            assert_eq!(rig.files(), none);
+            assert_eq!(rig.files_after_checkpoint(), none);
         } else {
             assert!(left.is_empty(), "{left:?}");
         }
@@ -190,7 +190,7 @@ fn a_session_that_vanishes_leaves_nothing() {
     drop(load_in_progress);
     drop(session);
 
-    assert_eq!(rig.files(), files);
+    assert_eq!(rig.files_after_checkpoint(), files);
     assert_eq!(blocks(&mut other, "t"), before);
     assert_eq!(count(&mut other, "t").unwrap(), 10);
     drop_table(&mut other, "t").unwrap();

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use trunkline_aio::{Aio, AioConfig, Clock, Storage, read_file};
 use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
 use trunkline_engine::{
-    Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
+    Background, CheckpointerStep, Database, EngineError, Foundation, Load, LoadColumns,
+    OpenOptions, Session, TableScan,
 };
 use trunkline_pgformat::control_file::ControlFile;
 use trunkline_sim::{DiskImage, Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimConfig};
@@ -28,6 +29,8 @@ fn foundation(disk: &SimDisk) -> Foundation {
         storage: Arc::new(disk.clone()),
         method: Some(Arc::new(disk.clone())),
         clock: Arc::new(disk.clone()),
+        clock: Arc::new(disk.clone()),
+        background: Background::Driven,
     }
 }
 
@@ -164,7 +167,14 @@ fn fill(disk: &SimDisk, place: &Place, rows: i32) -> Arc<Database> {
     let loaded = create_and_fill(&mut session, rows).unwrap();
     assert_eq!(loaded, u64::from(rows.unsigned_abs()));
     assert_eq!(count(&mut session).unwrap(), loaded);
-    database.checkpoint(&mut session.issuer().unwrap()).unwrap();
+    // The background's steps are this thread's, too.
+    let mut io = session.issuer().unwrap();
+    for _ in 0..3 {
+        database.step_background_writer(&mut io).unwrap();
+        assert_ne!(database.step_checkpointer(&mut io), CheckpointerStep::Again);
+    }
+    database.checkpoint(&mut io).unwrap();
+    drop(io);
     drop(session);
     database
 }

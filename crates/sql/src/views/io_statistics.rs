@@ -1,19 +1,17 @@
 //! What I/O was done, and what for: `pg_stat_io`.
 //!
 //! There are rows for what there is: sessions, with the context `init` aside (nothing initialises
-//! here), and checkpoints, which whoever asks for one runs, and which count as the checkpointer's all
-//! the same. Everything is on relations: what goes past the buffer pool is not in this view, as in
+//! here), the background writer, and the checkpointer, whose steps count as its own whoever takes
+//! them. Everything is on relations: what goes past the buffer pool is not in this view, as in
 //! PostgreSQL.
-
-use std::time::UNIX_EPOCH;
 
 use trunkline_buffer::{IoAccount, PoolStats};
 use trunkline_engine::EngineError;
 use trunkline_pgformat::BLCKSZ;
 use trunkline_types::oids;
 
+use super::writers::stats_reset;
 use super::{Sources, View};
-use crate::backend::UNIX_TO_PG_US;
 use crate::relations::RowsBuilder;
 
 pub(super) const PG_STAT_IO: View = View {
@@ -93,6 +91,15 @@ const SHAPES: &[Shape] = &[
         fsyncs: false,
     },
     Shape {
+        account: IoAccount::BackgroundWriter,
+        backend_type: "background writer",
+        context: "normal",
+        uses_pool: false,
+        extends: false,
+        reuses: false,
+        fsyncs: true,
+    },
+    Shape {
         account: IoAccount::Checkpointer,
         backend_type: "checkpointer",
         context: "normal",
@@ -127,11 +134,7 @@ fn operations(rows: &mut RowsBuilder, tracked: bool, operations: u64, blocks: u6
 
 fn stat_io(sources: &mut Sources<'_>, rows: &mut RowsBuilder) -> Result<(), EngineError> {
     let database = sources.shared.database();
-    let since_epoch = database
-        .started()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let started_us = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX) - UNIX_TO_PG_US;
+    let started_us = stats_reset(database);
     for shape in SHAPES {
         let stats: PoolStats = database.pool().stats_of(shape.account);
         // Segments are synced by checkpoints, and by nobody else.
@@ -144,8 +147,8 @@ fn stat_io(sources: &mut Sources<'_>, rows: &mut RowsBuilder) -> Result<(), Engi
             .text(shape.context);
         operations(rows, shape.uses_pool, stats.reads, stats.read_blocks);
         operations(rows, true, stats.writes, stats.written_blocks);
-        // Direct writes need no hint to be written back, and none is given for others.
-        rows.count(0).float8(NO_TIME);
+        // In blocks, as in PostgreSQL. What is written directly needs none.
+        rows.count(stats.writeback_blocks).float8(NO_TIME);
         operations(rows, shape.extends, stats.extends, stats.extended_blocks);
         // As in PostgreSQL, a block that somebody else is reading already is a hit.
         count(rows, shape.uses_pool, stats.hits + stats.joined);

@@ -2,6 +2,7 @@
 //!
 //! - [`aio`]: I/O in flight, and who has how much of it
 //! - [`io_statistics`]: what I/O was done, and what for
+//! - [`writers`]: what the checkpointer and the background writer did
 //! - [`activity`]: sessions and their COPYs
 //! - [`system`]: settings, locks, tables
 //! - [`roles`]: roles under their several names
@@ -13,6 +14,7 @@ mod io_statistics;
 mod nothing;
 mod roles;
 mod system;
+mod writers;
 
 use std::sync::Arc;
 
@@ -45,6 +47,8 @@ const VIEWS: &[&View] = &[
     &aio::PG_STAT_AIO_BACKENDS,
     &aio::PG_AIOS,
     &io_statistics::PG_STAT_IO,
+    &writers::PG_STAT_CHECKPOINTER,
+    &writers::PG_STAT_BGWRITER,
     &activity::PG_STAT_ACTIVITY,
     &activity::PG_STAT_PROGRESS_COPY,
     &system::PG_SETTINGS,

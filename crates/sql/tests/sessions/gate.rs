@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use trunkline_aio::{
     Completions, Executor, InFlight, IoRequest, Method, RequestBatch, SystemCalls,
 };
-use trunkline_engine::Foundation;
+use trunkline_engine::{Background, Foundation};
 
 #[derive(Default)]
 pub struct Gate {
@@ -36,6 +36,8 @@ impl Gate {
     pub fn foundation(self: &Arc<Self>) -> Foundation {
         Foundation {
             method: Some(Arc::clone(self) as _),
+            // Whose I/O is held is to be the sessions' alone.
+            background: Background::Driven,
             ..Foundation::default()
         }
     }

@@ -259,6 +259,8 @@ async fn io_is_counted_by_what_it_is_for() {
         ("io_method", "sync"),
         ("shared_buffers", "2MB"),
         ("max_parallel_workers_per_gather", "0"),
+        // Nobody writes but who is asked to.
+        ("bgwriter_lru_maxpages", "0"),
     ];
     let cluster = Cluster::with(&settings);
     let mut client = cluster.client();
@@ -347,6 +349,39 @@ async fn io_is_counted_by_what_it_is_for() {
     assert_eq!(reset, "t");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_and_the_background_writer_are_counted() {
+    let cluster = Cluster::with(&[("bgwriter_lru_maxpages", "0")]);
+    let mut client = cluster.client();
+    client
+        .query(
+            "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 10000); CHECKPOINT; \
+             INSERT INTO t VALUES (1); CHECKPOINT",
+        )
+        .await;
+    assert_eq!(
+        client
+            .one(
+                "SELECT num_timed, num_requested, num_done, restartpoints_done, \
+                 write_time >= 0 AND sync_time > 0, buffers_written > 0, slru_written > 0, \
+                 stats_reset < now() FROM pg_stat_checkpointer",
+            )
+            .await,
+        "0|2|2|0|t|t|t|t"
+    );
+    assert_eq!(
+        client
+            .one(
+                "SELECT buffers_clean, maxwritten_clean, buffers_alloc > 0, stats_reset < now() \
+                 FROM pg_stat_bgwriter",
+            )
+            .await,
+        "0|0|t|t"
+    );
+    assert_eq!(client.one("SHOW checkpoint_timeout").await, "5min");
+    assert_eq!(client.one("SHOW checkpoint_io_concurrency").await, "32");
+}
+
 /// Columns, their order, names and types, and what is NULL in which row, are PostgreSQL 18's.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_own_views_have_its_columns() {
@@ -355,7 +390,12 @@ async fn postgres_own_views_have_its_columns() {
     };
     let cluster = Cluster::new();
     let mut client = cluster.client();
-    for view in ["pg_aios", "pg_stat_io"] {
+    for view in [
+        "pg_aios",
+        "pg_stat_io",
+        "pg_stat_checkpointer",
+        "pg_stat_bgwriter",
+    ] {
         let expected: Vec<(String, u32)> = judge
             .query(&format!(
                 "SELECT attname, atttypid::oid FROM pg_attribute \
@@ -378,7 +418,7 @@ async fn postgres_own_views_have_its_columns() {
     }
     client.session.sync().await.unwrap();
     let rows = stat_io(&mut client).await;
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 6);
     let names: Vec<&String> = rows["checkpointer normal"].keys().collect();
     for (key, row) in &rows {
         let nulls: Vec<String> = names.iter().map(|name| format!("{name} IS NULL")).collect();

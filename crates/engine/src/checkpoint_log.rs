@@ -1,0 +1,111 @@
+//! What the log says about checkpoints (PostgreSQL's `LogCheckpointStart` and `LogCheckpointEnd`).
+
+use std::time::Duration;
+
+use trunkline_pgformat::BLCKSZ;
+use trunkline_smgr::SyncTimes;
+
+use crate::checkpoint_requests::CheckpointCause;
+
+/// What a checkpoint did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckpointReport {
+    /// Buffers written by the checkpoint itself.
+    pub(crate) buffers_written: u64,
+    /// Buffers of the pool.
+    pub(crate) buffers: usize,
+    /// Pages of pg_xact written.
+    pub(crate) slru_written: u64,
+    pub(crate) write: Duration,
+    pub(crate) sync: Duration,
+    pub(crate) total: Duration,
+    pub(crate) sync_times: SyncTimes,
+}
+
+/// "checkpoint starting: ..."
+pub(crate) fn starting(cause: CheckpointCause) -> String {
+    let words = [
+        (cause.is_shutdown, " shutdown"),
+        (cause.is_fast, " immediate"),
+        (cause.is_forced, " force"),
+        (cause.is_awaited, " wait"),
+        (cause.is_timed, " time"),
+    ];
+    let said: String = words
+        .iter()
+        .filter_map(|(is, word)| is.then_some(*word))
+        .collect();
+    format!("checkpoint starting:{said}")
+}
+
+/// Seconds with milliseconds, cut off as PostgreSQL cuts them.
+fn seconds(duration: Duration) -> String {
+    format!("{}.{:03} s", duration.as_secs(), duration.subsec_millis())
+}
+
+/// "checkpoint complete: ...", with the rate of the writes, which PostgreSQL does not say.
+pub(crate) fn complete(report: &CheckpointReport) -> String {
+    let CheckpointReport {
+        buffers_written,
+        buffers,
+        slru_written,
+        write,
+        sync,
+        total,
+        sync_times,
+    } = report;
+    let percent = *buffers_written as f64 * 100.0 / (*buffers).max(1) as f64;
+    let mebibytes = (*buffers_written * BLCKSZ as u64) as f64 / f64::from(1 << 20);
+    let rate = mebibytes / write.as_secs_f64().max(0.001);
+    format!(
+        "checkpoint complete: wrote {buffers_written} buffers ({percent:.1}%), \
+         wrote {slru_written} SLRU buffers; \
+         write={}, sync={}, total={}; sync files={}, longest={}, average={}; {rate:.1} MiB/s",
+        seconds(*write),
+        seconds(*sync),
+        seconds(*total),
+        sync_times.files,
+        seconds(sync_times.longest),
+        seconds(sync_times.average()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_postgresqls() {
+        assert_eq!(
+            starting(CheckpointCause::STATEMENT),
+            "checkpoint starting: immediate force wait"
+        );
+        assert_eq!(
+            starting(CheckpointCause::TIMED),
+            "checkpoint starting: time"
+        );
+        assert_eq!(
+            starting(CheckpointCause::SHUTDOWN),
+            "checkpoint starting: shutdown immediate"
+        );
+        let report = CheckpointReport {
+            buffers_written: 1024,
+            buffers: 16384,
+            slru_written: 3,
+            write: Duration::from_millis(2000),
+            sync: Duration::from_micros(12_999),
+            total: Duration::from_millis(2040),
+            sync_times: SyncTimes {
+                files: 4,
+                longest: Duration::from_millis(9),
+                sum: Duration::from_millis(16),
+            },
+        };
+        assert_eq!(
+            complete(&report),
+            "checkpoint complete: wrote 1024 buffers (6.2%), wrote 3 SLRU buffers; \
+             write=2.000 s, sync=0.012 s, total=2.040 s; sync files=4, longest=0.009 s, \
+             average=0.004 s; 4.0 MiB/s"
+        );
+    }
+}
