@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod damage;
+mod log;
 #[path = "../../../aio/tests/it/random.rs"]
 mod random;
 mod read_stream;
