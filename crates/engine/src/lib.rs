@@ -14,6 +14,7 @@
 //! | `load` | rows into a table: COPY and INSERT |
 //! | `failed_tails` | giving back what failed loads added to tables |
 //! | `table_scan` | rows out of a table, in partitions |
+//! | `warnings` | what reads tell a session's client of damaged pages |
 //! | [`prewarm`] | blocks into the pool, or only past the disk |
 //! | [`settings`] | PostgreSQL's settings |
 //! | [`data_directory`] | layout, lock file, control file |
@@ -44,6 +45,7 @@ mod session;
 mod sessions;
 pub mod settings;
 mod table_scan;
+mod warnings;
 
 pub use database::{Database, Foundation, OpenOptions, partitions};
 pub use ddl::CreateTableOutcome;
@@ -57,3 +59,4 @@ pub use relations::relation_tag;
 pub use session::{CommitOutcome, Session, TransactionStatus};
 pub use sessions::{SessionEntry, SessionRegistration, Sessions};
 pub use table_scan::{ScanPartition, TableScan};
+pub use warnings::{SessionWarnings, StatementWarnings, TakenWarnings};

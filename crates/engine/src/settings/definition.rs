@@ -159,12 +159,7 @@ const OWN_DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// Settings that a session may change in PostgreSQL, but that hold for all sessions here.
-const SERVER_WIDE: &[&str] = &[
-    "deadlock_timeout",
-    "ignore_checksum_failure",
-    "log_min_messages",
-    "zero_damaged_pages",
-];
+const SERVER_WIDE: &[&str] = &["deadlock_timeout", "log_min_messages"];
 
 /// Words of an enum that this engine adds to PostgreSQL's.
 const OWN_WORDS: &[(&str, &[&str])] = &[("io_method", &["posix_aio", "auto"])];
