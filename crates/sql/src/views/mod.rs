@@ -2,6 +2,7 @@
 //!
 //! - [`aio`]: I/O in flight, and who has how much of it
 //! - [`io_statistics`]: what I/O was done, and what for
+//! - [`database_statistics`]: what was done in each database
 //! - [`activity`]: sessions and their COPYs
 //! - [`system`]: settings, locks, tables
 //! - [`roles`]: roles under their several names
@@ -9,6 +10,7 @@
 
 mod activity;
 mod aio;
+mod database_statistics;
 mod io_statistics;
 mod nothing;
 mod roles;
@@ -45,6 +47,7 @@ const VIEWS: &[&View] = &[
     &aio::PG_STAT_AIO_BACKENDS,
     &aio::PG_AIOS,
     &io_statistics::PG_STAT_IO,
+    &database_statistics::PG_STAT_DATABASE,
     &activity::PG_STAT_ACTIVITY,
     &activity::PG_STAT_PROGRESS_COPY,
     &system::PG_SETTINGS,
