@@ -250,8 +250,6 @@ impl Database {
             Arc::clone(&aio),
             Arc::clone(&smgr),
         )?;
-        pool.set_zero_damaged_pages(settings.switch("zero_damaged_pages"));
-        pool.set_ignore_checksum_failure(settings.switch("ignore_checksum_failure"));
         let locks = Arc::new(LockManager::new(
             Arc::clone(&clock),
             Duration::from_millis(settings.integer("deadlock_timeout").unsigned_abs()),

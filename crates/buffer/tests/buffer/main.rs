@@ -5,6 +5,7 @@
 mod background_writing;
 mod checkpoint_writing;
 mod damage;
+mod fake_log;
 mod log;
 #[path = "../../../aio/tests/it/random.rs"]
 mod random;

@@ -29,7 +29,6 @@ fn foundation(disk: &SimDisk) -> Foundation {
         storage: Arc::new(disk.clone()),
         method: Some(Arc::new(disk.clone())),
         clock: Arc::new(disk.clone()),
-        clock: Arc::new(disk.clone()),
         background: Background::Driven,
     }
 }
