@@ -353,12 +353,15 @@ async fn io_is_counted_by_what_it_is_for() {
 async fn checkpoints_and_the_background_writer_are_counted() {
     let cluster = Cluster::with(&[("bgwriter_lru_maxpages", "0")]);
     let mut client = cluster.client();
-    client
-        .query(
-            "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 10000); CHECKPOINT; \
-             INSERT INTO t VALUES (1); CHECKPOINT",
-        )
-        .await;
+    for sql in [
+        "CREATE TABLE t (a int)",
+        "INSERT INTO t SELECT i FROM generate_series(1, 10000) AS i",
+        "CHECKPOINT",
+        "INSERT INTO t VALUES (1)",
+        "CHECKPOINT",
+    ] {
+        client.query(sql).await;
+    }
     assert_eq!(
         client
             .one(
