@@ -30,6 +30,8 @@
 //! | `pinned` | pins and content locks as values |
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
 //! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
+//! | `reader` | on whose behalf is read: what becomes of damaged pages, who is warned |
+//! | `damage`, `damage_log` | damaged pages: counted by the completion, told by the issuer and in the log |
 //! | `replacement`, `strategy` | victims: clock sweep and rings |
 //! | `background_writer` | cleaning ahead of the clock hand |
 //! | `checkpoint_writes` | what was dirty when a checkpoint began |
@@ -58,9 +60,11 @@
 //! 3. A fork's extension lock. Under it no content lock is waited for and no victim looked for.
 //! 4. A mapping partition, one at a time. Under it descriptors change, nothing is waited for.
 //! 5. The storage manager's own locks (fork size, descriptor cache), below 3; never under 4.
-//! 6. The log's insert position and what lies below it (`trunkline-wal`), under 1 and 2 only.
-//! 7. The descriptor word is no lock: its changes are single steps, and parking on it happens with
-//!    none of 3 to 6 held.
+//! 6. The notes on damaged pages, a leaf; completions take it too. Logs are written outside it.
+//! 7. The write-ahead log's insert position and what lies below it (`trunkline-wal`), under 1 and 2
+//!    only.
+//! 8. The descriptor word is no lock: its changes are single steps, and parking on it happens with
+//!    none of 3 to 7 held.
 //!
 //! Waiting for an I/O is allowed under 1 and 2, because whoever waits drives it: a completion needs
 //! none of these locks. The write-ahead log is waited for, or its flush started, with none of them, and
@@ -76,6 +80,8 @@ mod background_writer;
 mod callbacks;
 mod checkpoint_writes;
 mod critical_section;
+mod damage;
+mod damage_log;
 mod descriptor;
 mod error;
 mod extension;
@@ -91,6 +97,7 @@ mod pool;
 mod prefetch;
 mod read_io;
 mod read_stream;
+mod reader;
 pub mod redo;
 mod registration;
 mod replacement;
@@ -107,11 +114,14 @@ mod writeback;
 pub use background_writer::{BackgroundWriter, BackgroundWriterConfig, Pause};
 pub use checkpoint_writes::CheckpointWrites;
 pub use critical_section::{ChangeRecord, CriticalSection, LentPage, PageOfRecord};
-pub use error::{BufferError, PageFailure};
+pub use damage::{DamageFate, DamagedRead, PageFailure};
+pub use damage_log::ChecksumFailures;
+pub use error::BufferError;
 pub use memory::{HugePages, HugePagesStatus};
 pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};
 pub use pool::{BufferPool, MAX_COMBINE_BLOCKS, PoolConfig};
 pub use read_stream::{ReadStream, ReadStreamFlags, ReadStreamLimits};
+pub use reader::{ReadWarnings, Reader};
 pub use stats::{IoAccount, PoolStats};
 pub use strategy::{Strategy, StrategyKind};
 pub use tag::{BufferTag, RelFork};
