@@ -80,6 +80,16 @@ impl Client {
         Ok(rows.collect())
     }
 
+    /// Names and types of a query's columns.
+    #[track_caller]
+    pub fn columns(&mut self, sql: &str) -> Vec<(String, String)> {
+        let prepared = self.runtime.block_on(self.client.prepare(sql)).unwrap();
+        let columns = prepared.columns().iter();
+        columns
+            .map(|column| (column.name().to_owned(), column.type_().name().to_owned()))
+            .collect()
+    }
+
     /// Runs statements that have to succeed.
     #[track_caller]
     pub fn rows(&mut self, sql: &str) -> Vec<Row> {

@@ -215,10 +215,16 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Starts the stopped server.
+    /// Starts the stopped server. Its pool is small.
     pub fn start(&self) {
+        self.start_with_buffers("16MB");
+    }
+
+    /// The same with `shared_buffers`.
+    pub fn start_with_buffers(&self, shared_buffers: &str) {
         let options = format!(
-            "-k {} -c listen_addresses= -c fsync=off -c autovacuum=off -c shared_buffers=16MB \
+            "-k {} -c listen_addresses= -c fsync=off -c autovacuum=off \
+             -c shared_buffers={shared_buffers} \
              -c wal_level=minimal -c max_wal_senders=0 -c timezone=UTC",
             self.directory.display()
         );
@@ -241,6 +247,12 @@ impl Cluster {
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    /// All that its server has logged.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.directory.join("log")).unwrap();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// The programs that it belongs to.

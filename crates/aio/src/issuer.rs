@@ -1,5 +1,6 @@
 //! Issuers: who starts I/Os (A0).
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
@@ -41,6 +42,8 @@ pub struct IoContext {
     in_local_callback: bool,
     /// The issuer's count of completions at the last look.
     seen_completed: u64,
+    /// What the layers above know of whom it works for; never looked at here.
+    client: Option<Arc<dyn Any + Send + Sync>>,
     /// Used by one thread at a time.
     not_sync: PhantomData<Cell<()>>,
 }
@@ -68,6 +71,7 @@ impl IoContext {
             local: VecDeque::with_capacity(handles),
             in_local_callback: false,
             seen_completed,
+            client: None,
             not_sync: PhantomData,
         }
     }
@@ -79,6 +83,17 @@ impl IoContext {
 
     pub(crate) fn table(&self) -> &Arc<HandleTable> {
         self.completions.table()
+    }
+
+    /// From now on this issuer works for `client`: whatever a layer above wants
+    /// to find again when it defines I/Os or tells how they ended.
+    pub fn set_client(&mut self, client: Arc<dyn Any + Send + Sync>) {
+        self.client = Some(client);
+    }
+
+    /// Whom the issuer works for, if it is a `T`.
+    pub fn client<T: Any>(&self) -> Option<&T> {
+        self.client.as_deref()?.downcast_ref()
     }
 
     /// From now on neighbouring I/Os of this issuer are combined up to

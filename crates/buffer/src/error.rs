@@ -1,40 +1,18 @@
 //! What can go wrong in the buffer pool, in PostgreSQL's words.
 
+use crate::damage::DamagedRead;
 use crate::write_ahead_log::LogError;
 use std::io;
 use trunkline_aio::AioError;
 use trunkline_pgformat::{BLCKSZ, BlockNumber};
 use trunkline_smgr::{SmgrError, file_access_sqlstate, os_message};
 
-/// Why a page that was read is no page (B8).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PageFailure {
-    /// The bytes are not those that were written, or were written for another block.
-    #[error("page verification failed, calculated checksum {found} but expected {expected}")]
-    Checksum {
-        /// The checksum of the bytes found.
-        found: u16,
-        /// The checksum that the page carries.
-        expected: u16,
-    },
-    /// The header makes no sense.
-    #[error("page header is not sane")]
-    Header,
-}
-
 /// An operation of the buffer pool failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BufferError {
-    /// A block's page is damaged. The page is never published; other blocks stay readable.
-    #[error("invalid page in block {block} of relation \"{path}\"")]
-    InvalidPage {
-        /// The fork's path relative to the data directory.
-        path: String,
-        /// The block.
-        block: BlockNumber,
-        /// What is wrong with it.
-        failure: PageFailure,
-    },
+    /// Pages of a read are damaged. They are never published; other blocks stay readable.
+    #[error("{0}")]
+    InvalidPages(Box<DamagedRead>),
     /// A read ended before the blocks wanted: the file is shorter.
     #[error(
         "could not read blocks {first}..{last} in file \"{path}\": read only {bytes} of {wanted} bytes"
@@ -130,7 +108,8 @@ impl BufferError {
     /// PostgreSQL's SQLSTATE for it.
     pub fn sqlstate(&self) -> &'static str {
         match self {
-            BufferError::InvalidPage { .. } | BufferError::ShortRead { .. } => "XX001",
+            BufferError::InvalidPages(read) => read.sqlstate(),
+            BufferError::ShortRead { .. } => "XX001",
             BufferError::Read { error, .. } | BufferError::Write { error, .. } => {
                 file_access_sqlstate(error)
             }
@@ -146,18 +125,19 @@ impl BufferError {
     /// The DETAIL line, if there is one.
     pub fn detail(&self) -> Option<String> {
         match self {
-            BufferError::InvalidPage { failure, .. } => Some(failure.to_string()),
+            BufferError::InvalidPages(read) => read.detail(),
             _ => None,
         }
     }
 
     /// The HINT line, if there is one.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
+            BufferError::InvalidPages(read) => read.hint(),
             BufferError::Write { error, .. } if error.kind() == io::ErrorKind::StorageFull => {
-                Some("Check free disk space.")
+                Some("Check free disk space.".to_owned())
             }
-            BufferError::Smgr(error) => error.hint(),
+            BufferError::Smgr(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }

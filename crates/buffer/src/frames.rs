@@ -3,10 +3,10 @@
 //! Separate from the pool because the callbacks registered with the AIO core keep it: memory that the
 //! kernel may still write to, and the descriptors that say so, outlive the pool if need be.
 
+use crate::damage_log::DamageLog;
 use crate::descriptor::Descriptor;
 use crate::memory::PageMemory;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicBool;
 use trunkline_pgformat::PageBytes;
 
 /// Buffers by index.
@@ -22,10 +22,8 @@ use trunkline_pgformat::PageBytes;
 pub(crate) struct Frames {
     memory: PageMemory,
     descriptors: Box<[Descriptor]>,
-    /// `zero_damaged_pages`.
-    pub(crate) zero_damaged_pages: AtomicBool,
-    /// `ignore_checksum_failure`.
-    pub(crate) ignore_checksum_failure: AtomicBool,
+    /// Damaged pages that reads have met.
+    pub(crate) damage: DamageLog,
     /// Whether the cluster's pages carry checksums.
     pub(crate) checksums: bool,
 }
@@ -35,8 +33,7 @@ impl Frames {
         Frames {
             memory,
             descriptors: (0..buffers).map(|_| Descriptor::new()).collect(),
-            zero_damaged_pages: AtomicBool::new(false),
-            ignore_checksum_failure: AtomicBool::new(false),
+            damage: DamageLog::new(),
             checksums,
         }
     }

@@ -30,6 +30,8 @@
 //! | `pinned` | pins and content locks as values |
 //! | `pool` | [`BufferPool`]: finding or reading one block, settings |
 //! | `read_io`, `write_io`, `callbacks` | starting I/O on buffers, and what its completion does |
+//! | `reader` | on whose behalf is read: what becomes of damaged pages, who is warned |
+//! | `damage`, `damage_log` | damaged pages: counted by the completion, told by the issuer and in the log |
 //! | `replacement`, `strategy` | victims: clock sweep and rings |
 //! | `background_writer` | cleaning ahead of the clock hand |
 //! | `checkpoint_writes` | what was dirty when a checkpoint began |
@@ -58,7 +60,8 @@
 //! 3. A fork's extension lock. Under it no content lock is waited for and no victim looked for.
 //! 4. A mapping partition, one at a time. Under it descriptors change, nothing is waited for.
 //! 5. The storage manager's own locks (fork size, descriptor cache), below 3; never under 4.
-//! 6. The log's insert position and what lies below it (`trunkline-wal`), under 1 and 2 only.
+//! 6. The log's insert position and what lies below it (`trunkline-wal`), under 1 and 2 only; and the
+//!    notes on damaged pages, a leaf, which completions take too. The server's log is written outside it.
 //! 7. The descriptor word is no lock: its changes are single steps, and parking on it happens with
 //!    none of 3 to 6 held.
 //!
@@ -76,6 +79,8 @@ mod background_writer;
 mod callbacks;
 mod checkpoint_writes;
 mod critical_section;
+mod damage;
+mod damage_log;
 mod descriptor;
 mod error;
 mod extension;
@@ -91,6 +96,7 @@ mod pool;
 mod prefetch;
 mod read_io;
 mod read_stream;
+mod reader;
 pub mod redo;
 mod registration;
 mod replacement;
@@ -107,11 +113,14 @@ mod writeback;
 pub use background_writer::{BackgroundWriter, BackgroundWriterConfig, Pause};
 pub use checkpoint_writes::CheckpointWrites;
 pub use critical_section::{ChangeRecord, CriticalSection, LentPage, PageOfRecord};
-pub use error::{BufferError, PageFailure};
+pub use damage::{DamageFate, DamagedRead, PageFailure};
+pub use damage_log::ChecksumFailures;
+pub use error::BufferError;
 pub use memory::{HugePages, HugePagesStatus};
 pub use pinned::{ExclusiveGuard, PinnedBuffer, ShareExclusiveGuard, ShareGuard};
 pub use pool::{BufferPool, MAX_COMBINE_BLOCKS, PoolConfig};
 pub use read_stream::{ReadStream, ReadStreamFlags, ReadStreamLimits};
+pub use reader::{ReadWarnings, Reader};
 pub use stats::{IoAccount, PoolStats};
 pub use strategy::{Strategy, StrategyKind};
 pub use tag::{BufferTag, RelFork};

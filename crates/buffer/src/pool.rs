@@ -1,12 +1,14 @@
 //! The buffer pool: finding a block's buffer, reading one block, settings, counts.
 
 use crate::callbacks::{ReadCallbacks, WriteCallbacks};
+use crate::damage_log::ChecksumFailures;
 use crate::descriptor::{IO_IN_PROGRESS, TAG_VALID, VALID};
 use crate::error::BufferError;
 use crate::frames::Frames;
 use crate::mapping::{self, Mapping};
 use crate::memory::{HugePages, HugePagesStatus, PageMemory};
 use crate::pinned::PinnedBuffer;
+use crate::reader::ReadMode;
 use crate::registration::REGISTERED_FROM_BYTES;
 use crate::replacement::Patience;
 use crate::stats::{Count, Counters, IoAccount, PoolStats};
@@ -19,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use trunkline_aio::{Aio, CallbackId, IoContext, RegisteredMemory};
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
-use trunkline_pgformat::{BLCKSZ, BlockNumber};
+use trunkline_pgformat::{BLCKSZ, BlockNumber, Oid};
 use trunkline_smgr::Smgr;
 use trunkline_wal::Wal;
 
@@ -302,15 +304,9 @@ impl BufferPool {
         self.counters.snapshot(&[account])
     }
 
-    /// `zero_damaged_pages`: publish a damaged page as zeros, with a warning.
-    pub fn set_zero_damaged_pages(&self, on: bool) {
-        store(&self.frames.zero_damaged_pages, on);
-    }
-
-    /// `ignore_checksum_failure`: publish a page whose checksum is wrong, with a warning, if its
-    /// header makes sense.
-    pub fn set_ignore_checksum_failure(&self, on: bool) {
-        store(&self.frames.ignore_checksum_failure, on);
+    /// Pages of the database `database` that failed their checksum; 0 for what the databases share.
+    pub fn checksum_failures(&self, database: Oid) -> ChecksumFailures {
+        self.frames.damage.checksum_failures(database)
     }
 
     /// Blocks of the fork.
@@ -392,6 +388,31 @@ impl BufferPool {
         block: BlockNumber,
         strategy: Option<&mut Strategy>,
     ) -> Result<PinnedBuffer, BufferError> {
+        self.read_in_mode(ctx, rel_fork, block, strategy, ReadMode::Normal)
+    }
+
+    /// The same, but a damaged page is published as zeros, with a warning: for what can be made anew
+    /// (PostgreSQL's `RBM_ZERO_ON_ERROR`).
+    ///
+    /// # Errors
+    /// As [`BufferPool::read`], damaged pages excepted.
+    pub fn read_or_zero(
+        self: &Arc<Self>,
+        ctx: &mut IoContext,
+        rel_fork: RelFork,
+        block: BlockNumber,
+    ) -> Result<PinnedBuffer, BufferError> {
+        self.read_in_mode(ctx, rel_fork, block, None, ReadMode::ZeroOnError)
+    }
+
+    fn read_in_mode(
+        self: &Arc<Self>,
+        ctx: &mut IoContext,
+        rel_fork: RelFork,
+        block: BlockNumber,
+        strategy: Option<&mut Strategy>,
+        mode: ReadMode,
+    ) -> Result<PinnedBuffer, BufferError> {
         let tag = BufferTag::new(rel_fork, block);
         let account = IoAccount::of(strategy.as_deref());
         if let Some((buffer, state)) = self.lookup(&tag, strategy.is_some())
@@ -402,7 +423,7 @@ impl BufferPool {
         }
         match self.allocate(ctx, tag, strategy, Patience::Wait)? {
             Allocated::Found(buffer) | Allocated::Fresh(buffer) => {
-                self.make_valid(ctx, buffer, tag, account)
+                self.make_valid(ctx, buffer, tag, account, mode)
             }
         }
     }
@@ -414,6 +435,7 @@ impl BufferPool {
         buffer: PinnedBuffer,
         tag: BufferTag,
         account: IoAccount,
+        mode: ReadMode,
     ) -> Result<PinnedBuffer, BufferError> {
         let mut joined = false;
         loop {
@@ -426,10 +448,12 @@ impl BufferPool {
             if state & IO_IN_PROGRESS != 0 {
                 joined = true;
                 buffer.descriptor().wait_io(|wait_ref| ctx.wait(wait_ref));
+                // Of damage that it met its issuer may never speak.
+                self.frames.damage.tell();
                 continue;
             }
             let only = std::slice::from_ref(&buffer);
-            let read = self.start_read(ctx, tag.rel_fork, tag.block, only, account)?;
+            let read = self.start_read(ctx, tag.rel_fork, tag.block, only, account, mode)?;
             if let Some(read) = read {
                 self.finish_read(ctx, &read, tag.block)?;
                 if buffer.descriptor().state() & VALID != 0 {
@@ -447,10 +471,6 @@ impl fmt::Debug for BufferPool {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
-}
-
-fn store(flag: &AtomicBool, on: bool) {
-    flag.store(on, Ordering::Relaxed);
 }
 
 fn check_range(name: &'static str, value: u64, low: u64, high: u64) -> Result<(), BufferError> {

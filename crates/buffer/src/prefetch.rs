@@ -3,6 +3,7 @@
 use crate::error::BufferError;
 use crate::pinned::PinnedBuffer;
 use crate::pool::{Allocated, BufferPool};
+use crate::reader::ReadMode;
 use crate::replacement::Patience;
 use crate::stats::IoAccount;
 use crate::tag::{BufferTag, RelFork};
@@ -45,7 +46,8 @@ impl BufferPool {
                 .min(segment_remaining(block))
                 .min(self.combine_blocks() as u32);
             let run = self.allocate_run(ctx, rel_fork, block, limit)?;
-            match self.start_read(ctx, rel_fork, block, &run, IoAccount::Normal)? {
+            let (account, mode) = (IoAccount::Normal, ReadMode::Normal);
+            match self.start_read(ctx, rel_fork, block, &run, account, mode)? {
                 Some(read) => {
                     started += read.blocks;
                     block += read.blocks;

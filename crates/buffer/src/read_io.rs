@@ -1,15 +1,16 @@
 //! Starting reads into shared buffers, and telling how they ended.
 #![expect(unsafe_code, reason = "hands pages to the kernel")]
 
-use crate::callbacks::DamagedPage;
+use crate::damage::DamagedRead;
 use crate::descriptor::{IoClaim, IoKind, VALID};
 use crate::error::BufferError;
 use crate::pinned::PinnedBuffer;
 use crate::pool::BufferPool;
+use crate::reader::{ReadFlags, ReadMode, Reader};
 use crate::stats::{Count, IoAccount};
 use crate::tag::RelFork;
 use std::sync::Arc;
-use trunkline_aio::{IoContext, IoMemory, IoResult, IoReturn, TargetId, WaitRef};
+use trunkline_aio::{IoContext, IoMemory, IoReturn, TargetId, WaitRef};
 use trunkline_pgformat::{BLCKSZ, BlockNumber, RELSEG_SIZE};
 use trunkline_smgr::{relation_tag, segment_path};
 
@@ -35,10 +36,13 @@ impl BufferPool {
         first: BlockNumber,
         buffers: &[PinnedBuffer],
         account: IoAccount,
+        mode: ReadMode,
     ) -> Result<Option<ReadInFlight>, BufferError> {
         if buffers.is_empty() {
             return Ok(None);
         }
+        self.frames().damage.tell();
+        let flags = ReadFlags::of(ctx, mode);
         // The handle comes first: acquiring one may wait, claiming buffers must not be followed by a
         // wait before the I/O is staged.
         let mut handle = ctx.acquire()?;
@@ -57,7 +61,7 @@ impl BufferPool {
             rel_fork.fork,
             first,
         ));
-        handle.callback(self.read_callbacks, 0);
+        handle.callback(self.read_callbacks, flags.to_bits());
         handle.set_data(&claimed);
         handle.report_to(&outcome);
         let memory = self.memory_of(&claimed);
@@ -108,7 +112,9 @@ impl BufferPool {
     }
 
     /// Waits for a read and tells what its result means for `block`, one of its blocks: an error only
-    /// if that block is the one that failed, or all did.
+    /// if that block is the first that failed, or all did. Damaged pages that were published all the
+    /// same are told of along with the read's first block. Of others that were not, the issuer is
+    /// told along with the first such; each has to be read again for an error of its own.
     pub(crate) fn finish_read(
         &self,
         ctx: &mut IoContext,
@@ -116,45 +122,39 @@ impl BufferPool {
         block: BlockNumber,
     ) -> Result<(), BufferError> {
         ctx.wait(read.wait_ref);
-        match read.outcome.get() {
-            None | Some(IoResult::Ok { .. }) => Ok(()),
-            Some(IoResult::Warning { failure, .. }) => {
-                if block == read.first {
-                    read.warn(DamagedPage::decode(&failure));
-                }
-                Ok(())
-            }
-            Some(IoResult::Partial { bytes }) => {
-                if block - read.first < bytes / BLCKSZ as u32 {
-                    return Ok(());
-                }
-                Err(BufferError::short_read(
-                    read.path(),
-                    read.first,
-                    read.blocks,
-                    bytes,
-                ))
-            }
-            Some(IoResult::Error(failure)) => match failure.errno() {
-                Some(_) => Err(BufferError::Read {
+        let Some(result) = read.outcome.get() else {
+            return Ok(());
+        };
+        if let Some(failure) = result.failure() {
+            self.frames().damage.tell();
+            if failure.errno().is_some() {
+                return Err(BufferError::Read {
                     path: read.path(),
                     first: read.first,
                     last: read.first + read.blocks - 1,
                     error: failure.into(),
-                }),
-                None => {
-                    let damaged = DamagedPage::decode(&failure);
-                    if read.first + damaged.nth != block {
-                        return Ok(());
-                    }
-                    Err(BufferError::InvalidPage {
-                        path: read.rel_fork.path(),
-                        block,
-                        failure: damaged.failure,
-                    })
+                });
+            }
+            let damaged = DamagedRead::decode(&failure, read.rel_fork, read.first, read.blocks);
+            if result.is_error() {
+                if damaged.first_damaged == block {
+                    return Err(damaged.into());
                 }
-            },
+                return Ok(());
+            }
+            if block == read.first {
+                warn(ctx, &damaged);
+            }
         }
+        if block - read.first < result.bytes() / BLCKSZ as u32 {
+            return Ok(());
+        }
+        Err(BufferError::short_read(
+            read.path(),
+            read.first,
+            read.blocks,
+            result.bytes(),
+        ))
     }
 
     /// Whether the page of a buffer may be looked at.
@@ -171,21 +171,13 @@ impl ReadInFlight {
             self.first / RELSEG_SIZE,
         )
     }
+}
 
-    fn warn(&self, damaged: DamagedPage) {
-        let relation = self.rel_fork.path();
-        let block = self.first + damaged.nth;
-        let reason = damaged.failure;
-        if damaged.zeroed {
-            tracing::warn!(
-                %reason,
-                "invalid page in block {block} of relation \"{relation}\"; zeroing out page"
-            );
-        } else {
-            tracing::warn!(
-                %reason,
-                "ignoring checksum failure in block {block} of relation \"{relation}\""
-            );
-        }
+/// Tells the reader, and the server's log, of pages that were zeroed or whose checksums were ignored.
+fn warn(ctx: &IoContext, read: &DamagedRead) {
+    tracing::warn!(detail = read.detail(), hint = read.hint(), "{read}");
+    let reader = ctx.client::<Reader>();
+    if let Some(warnings) = reader.and_then(|reader| reader.warnings.as_ref()) {
+        warnings.warn(read);
     }
 }

@@ -18,6 +18,7 @@ use crate::error::BufferError;
 use crate::pinned::PinnedBuffer;
 use crate::pool::{Allocated, BufferPool, MAX_COMBINE_BLOCKS};
 use crate::read_io::ReadInFlight;
+use crate::reader::ReadMode;
 use crate::replacement::Patience;
 use crate::stats::{Count, IoAccount};
 use crate::strategy::Strategy;
@@ -253,7 +254,8 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
                 }
                 // Its read met another damaged page; its own fate is told by a read of its own.
                 let tag = BufferTag::new(self.rel_fork, block);
-                self.pool.make_valid(ctx, buffer, tag, self.account())
+                self.pool
+                    .make_valid(ctx, buffer, tag, self.account(), ReadMode::Normal)
             }
             Entry::Joined(buffer) => {
                 let state = buffer.descriptor().state();
@@ -261,7 +263,8 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
                     self.note_wait(buffer.index(), buffer.descriptor().io_wait_ref(state));
                 }
                 let tag = BufferTag::new(self.rel_fork, buffer.block());
-                self.pool.make_valid(ctx, buffer, tag, self.account())
+                self.pool
+                    .make_valid(ctx, buffer, tag, self.account(), ReadMode::Normal)
             }
             Entry::Failed(error) => Err(error),
         }
@@ -400,48 +403,51 @@ impl<F: FnMut() -> Option<BlockNumber>> ReadStream<F> {
         mut buffers: Vec<PinnedBuffer>,
     ) {
         while !buffers.is_empty() {
-            let dealt_with =
-                match self
-                    .pool
-                    .start_read(ctx, self.rel_fork, first, &buffers, self.account())
-                {
-                    Ok(Some(read)) => {
-                        let read = Arc::new(read);
-                        let blocks = read.blocks as usize;
-                        for (nth, buffer) in buffers.drain(..blocks).enumerate() {
-                            let read = Arc::clone(&read);
-                            self.queue.push_back(Entry::Read {
-                                buffer,
-                                read,
-                                leads: nth == 0,
-                            });
-                        }
-                        self.reads_ahead += 1;
-                        let grown = self.combine_distance * 2;
-                        let limit = self.combine_limit();
-                        self.combine_distance = if self.sequential {
-                            limit
-                        } else {
-                            grown.min(limit)
-                        };
-                        blocks
-                    }
-                    Ok(None) => {
-                        let buffer = buffers.remove(0);
-                        let hit = BufferPool::is_valid(&buffer);
-                        self.queue.push_back(if hit {
-                            Entry::Hit(buffer)
-                        } else {
-                            Entry::Joined(buffer)
+            let dealt_with = match self.pool.start_read(
+                ctx,
+                self.rel_fork,
+                first,
+                &buffers,
+                self.account(),
+                ReadMode::Normal,
+            ) {
+                Ok(Some(read)) => {
+                    let read = Arc::new(read);
+                    let blocks = read.blocks as usize;
+                    for (nth, buffer) in buffers.drain(..blocks).enumerate() {
+                        let read = Arc::clone(&read);
+                        self.queue.push_back(Entry::Read {
+                            buffer,
+                            read,
+                            leads: nth == 0,
                         });
-                        1
                     }
-                    Err(error) => {
-                        drop(buffers.remove(0));
-                        self.queue.push_back(Entry::Failed(error));
-                        1
-                    }
-                };
+                    self.reads_ahead += 1;
+                    let grown = self.combine_distance * 2;
+                    let limit = self.combine_limit();
+                    self.combine_distance = if self.sequential {
+                        limit
+                    } else {
+                        grown.min(limit)
+                    };
+                    blocks
+                }
+                Ok(None) => {
+                    let buffer = buffers.remove(0);
+                    let hit = BufferPool::is_valid(&buffer);
+                    self.queue.push_back(if hit {
+                        Entry::Hit(buffer)
+                    } else {
+                        Entry::Joined(buffer)
+                    });
+                    1
+                }
+                Err(error) => {
+                    drop(buffers.remove(0));
+                    self.queue.push_back(Entry::Failed(error));
+                    1
+                }
+            };
             first += dealt_with as u32;
         }
     }

@@ -137,13 +137,14 @@ impl CatalogError {
     }
 
     /// PostgreSQL's HINT line, where it has one.
-    pub fn hint(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             CatalogError::TypeExists(_) => Some(
                 "A relation has an associated type of the same name, so you must use a name \
-                 that doesn't conflict with any existing type.",
+                 that doesn't conflict with any existing type."
+                    .to_owned(),
             ),
-            CatalogError::Type(error) => error.hint.as_deref(),
+            CatalogError::Type(error) => error.hint.clone(),
             CatalogError::Heap(error) => error.hint(),
             _ => None,
         }

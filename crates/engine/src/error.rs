@@ -144,11 +144,11 @@ impl EngineError {
     /// PostgreSQL's HINT, where it has one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            EngineError::Catalog(error) => error.hint().map(str::to_owned),
+            EngineError::Catalog(error) => error.hint(),
             EngineError::Setting(error) => error.hint().map(str::to_owned),
             EngineError::Smgr(error) => error.hint().map(str::to_owned),
-            EngineError::Buffer(error) => error.hint().map(str::to_owned),
-            EngineError::Heap(error) => error.hint().map(str::to_owned),
+            EngineError::Buffer(error) => error.hint(),
+            EngineError::Heap(error) => error.hint(),
             EngineError::Transaction(error) => error.hint().map(|hint| hint.to_string()),
             EngineError::Statement(error) => error.hint.clone(),
             _ => None,

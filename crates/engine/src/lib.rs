@@ -26,6 +26,7 @@
 //! | `load` | rows into a table: COPY and INSERT |
 //! | `failed_tails` | giving back what failed loads added to tables |
 //! | `table_scan` | rows out of a table, in partitions |
+//! | `warnings` | what reads tell a session's client of damaged pages |
 //! | [`prewarm`] | blocks into the pool, or only past the disk |
 //! | [`settings`] | PostgreSQL's settings |
 //! | [`data_directory`] | layout, lock file, control file |
@@ -68,6 +69,7 @@ mod start;
 mod table_scan;
 mod wal_config;
 mod wal_writing;
+mod warnings;
 
 pub use background::Background;
 pub use checkpointer::{CheckpointerStats, CheckpointerStep};
@@ -84,3 +86,4 @@ pub use relations::relation_tag;
 pub use session::{CommitOutcome, Session, TransactionStatus};
 pub use sessions::{SessionEntry, SessionRegistration, Sessions};
 pub use table_scan::{ScanPartition, TableScan};
+pub use warnings::{SessionWarnings, StatementWarnings, TakenWarnings};

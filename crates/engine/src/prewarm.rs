@@ -116,7 +116,7 @@ fn read_into_pool(
         ReadStreamFlags {
             sequential: true,
             maintenance: true,
-            ..ReadStreamFlags::default()
+            full: true,
         },
         session.read_stream_limits("maintenance_io_concurrency"),
         move || blocks.next(),

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{ReadStreamLimits, RelFork};
+use trunkline_buffer::{ReadStreamLimits, Reader, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_heap::SparePages;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator};
@@ -29,6 +29,7 @@ use crate::database::Database;
 use crate::error::{EngineError, StatementError};
 use crate::sessions::{SessionEntry, SessionRegistration};
 use crate::settings::SessionSettings;
+use crate::warnings::{SessionWarnings, StatementWarnings};
 
 /// Where a session is with its transaction, as ReadyForQuery tells the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,6 +145,9 @@ pub struct Session {
     block: Block,
     work: Option<Work>,
     statement: Option<StatementId>,
+    warnings: Arc<SessionWarnings>,
+    /// Those of the running statement, or of the last one.
+    statement_warnings: Arc<StatementWarnings>,
 }
 
 impl Session {
@@ -152,7 +156,10 @@ impl Session {
         registration: SessionRegistration,
         settings: SessionSettings,
     ) -> Session {
+        let warnings = Arc::new(SessionWarnings::default());
         Session {
+            statement_warnings: StatementWarnings::new(&warnings, true),
+            warnings,
             database,
             registration,
             settings,
@@ -214,7 +221,27 @@ impl Session {
     pub fn issuer(&self) -> Result<IoContext, EngineError> {
         let mut issuer = self.database.aio().issuer(self.backend_pid())?;
         issuer.set_combine_limit(self.combine_limit_bytes());
+        self.reader().attach(&mut issuer);
         Ok(issuer)
+    }
+
+    /// How the running statement reads.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader {
+            zero_damaged_pages: self.settings.switch("zero_damaged_pages"),
+            ignore_checksum_failure: self.settings.switch("ignore_checksum_failure"),
+            warnings: Some(Arc::clone(&self.statement_warnings) as _),
+        }
+    }
+
+    /// What reads have to tell the client, whichever thread they are on.
+    pub fn warnings(&self) -> &Arc<SessionWarnings> {
+        &self.warnings
+    }
+
+    /// The same of the running statement.
+    pub fn statement_warnings(&self) -> &Arc<StatementWarnings> {
+        &self.statement_warnings
     }
 
     /// `io_combine_limit`, for its issuers.
@@ -264,6 +291,8 @@ impl Session {
             return Err(cancelled.into());
         }
         self.block = self.block.next(Event::StatementBegins);
+        let is_wanted = self.settings.text("client_min_messages") != "error";
+        self.statement_warnings = StatementWarnings::new(&self.warnings, is_wanted);
         match &self.work {
             Some(work) => {
                 if let Err(error) = work.transaction.increment_command() {

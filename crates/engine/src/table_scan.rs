@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{ReadStreamLimits, RelFork};
+use trunkline_buffer::{ReadStreamLimits, Reader, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_heap::{HeapPage, HeapScan, ScanBlocks};
 use trunkline_pgformat::{ForkNumber, HeapTupleRef, ItemPointer};
@@ -26,6 +26,7 @@ pub struct TableScan {
     backend_pid: i32,
     limits: ReadStreamLimits,
     combine_limit_bytes: u32,
+    reader: Reader,
 }
 
 impl TableScan {
@@ -53,6 +54,7 @@ impl TableScan {
             backend_pid: session.backend_pid(),
             limits: session.read_stream_limits("effective_io_concurrency"),
             combine_limit_bytes: session.combine_limit_bytes(),
+            reader: session.reader(),
         })
     }
 
@@ -79,6 +81,7 @@ impl TableScan {
     pub fn partition(&self) -> Result<ScanPartition, EngineError> {
         let mut io = self.database.aio().issuer(self.backend_pid)?;
         io.set_combine_limit(self.combine_limit_bytes);
+        self.reader.clone().attach(&mut io);
         Ok(ScanPartition {
             io,
             scan: HeapScan::new(

@@ -68,11 +68,11 @@ impl HeapError {
     }
 
     /// The HINT line, if there is one.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             HeapError::Buffer(error) => error.hint(),
-            HeapError::Smgr(error) => error.hint(),
-            HeapError::Transaction(error) => error.hint(),
+            HeapError::Smgr(error) => error.hint().map(str::to_owned),
+            HeapError::Transaction(error) => error.hint().map(|hint| hint.to_string()),
             _ => None,
         }
     }

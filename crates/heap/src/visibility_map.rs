@@ -69,7 +69,7 @@ impl VisibilityMap {
         if map_block >= self.blocks()? {
             return Ok(PageVisibility::default());
         }
-        let buffer = self.pool.read(io, self.fork, map_block, None)?;
+        let buffer = self.pool.read_or_zero(io, self.fork, map_block)?;
         let guard = buffer.share();
         let bits = visibility_map::status(&guard, block);
         Ok(PageVisibility {
@@ -98,7 +98,7 @@ impl VisibilityMap {
             self.pool
                 .extend(io, self.fork, map_block + 1 - blocks, None)?;
         }
-        let buffer = self.pool.read(io, self.fork, map_block, None)?;
+        let buffer = self.pool.read_or_zero(io, self.fork, map_block)?;
         Ok(MapPage { buffer })
     }
 

@@ -141,6 +141,7 @@ impl<S: Session> Connection<S> {
             let Some(rows) = next else {
                 break;
             };
+            self.report_notices()?;
             for row in rows?.rows() {
                 self.wire.put_copy_data(row)?;
                 if self.wire.is_full() {

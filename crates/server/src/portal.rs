@@ -102,6 +102,7 @@ impl<S: Session> Connection<S> {
             };
             match next {
                 Some(batch) => {
+                    self.report_notices()?;
                     rows.batch = Some(batch?);
                     rows.next_row = 0;
                 }

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
+use trunkline_engine::{SessionWarnings, TakenWarnings};
 use trunkline_txn::CancelToken;
 use trunkline_types::Oid;
 
@@ -16,7 +17,7 @@ pub use crate::backend::Prepared;
 use crate::backend::{Backend, Early, Finished, NamedStatements};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
-use crate::outcome::{Notice, Outcome, Param, TransactionStatus};
+use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
 use crate::statement::split_statements;
 
 /// What a session starts with; by default as `postgres` in its database, without settings.
@@ -56,6 +57,7 @@ pub struct SqlSession {
     home: Home,
     backend_pid: i32,
     cancel: CancelToken,
+    warnings: Arc<SessionWarnings>,
     /// The transaction's status when the backend was last at home.
     status: TransactionStatus,
     named: NamedStatements,
@@ -98,6 +100,7 @@ impl SqlSession {
         Ok(SqlSession {
             shared: Arc::clone(shared),
             reported: backend.reported_settings(),
+            warnings: backend.warnings(),
             home: Home::Here(backend),
             backend_pid,
             cancel,
@@ -151,13 +154,16 @@ impl SqlSession {
         changed
     }
 
-    /// What is to be told to the client besides results, oldest first.
+    /// What is to be told to the client besides results, oldest first; also in the middle of what
+    /// streams.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.look_home();
-        match &mut self.home {
+        let mut notices = match &mut self.home {
             Home::Here(backend) => backend.take_notices(),
             Home::Away(_) | Home::Lost => Vec::new(),
-        }
+        };
+        notices.extend(read_warnings(self.warnings.take()));
+        notices
     }
 
     /// Analyses one statement. `param_types` are the client's, 0 where it leaves the type open;
@@ -395,6 +401,27 @@ impl SqlSession {
             }
         }
     }
+}
+
+/// What reads warn of, in PostgreSQL's words.
+fn read_warnings(taken: TakenWarnings) -> impl Iterator<Item = Notice> {
+    let left_out = (taken.left_out > 0).then(|| Notice {
+        hint: Some("See server log for details.".to_owned()),
+        ..Notice::new(
+            NoticeSeverity::Warning,
+            "XX001",
+            format!(
+                "{} more warnings about damaged pages were left out",
+                taken.left_out
+            ),
+        )
+    });
+    let reads = taken.reads.into_iter().map(|read| Notice {
+        detail: read.detail(),
+        hint: read.hint(),
+        ..Notice::new(NoticeSeverity::Warning, read.sqlstate(), read.to_string())
+    });
+    reads.chain(left_out)
 }
 
 fn panicked() -> SqlError {

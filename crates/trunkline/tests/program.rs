@@ -522,6 +522,49 @@ fn errors_look_as_in_psql_and_end_a_script() {
 }
 
 #[test]
+fn zeroed_pages_are_warned_of_as_in_psql() {
+    let temp = TempDir::new().unwrap();
+    let data_dir = temp.path().join("data");
+    let load = "CREATE TABLE t (a int, b text);
+        INSERT INTO t SELECT g, 'part number ' || g::text FROM generate_series(1, 2000) g;
+        SELECT pg_relation_filepath('t')";
+    let output = printed(sql(&data_dir, &["-c", load], ""));
+    let path = output
+        .split_whitespace()
+        .find(|word| word.starts_with("base/"));
+    let path = path.unwrap();
+    let file = data_dir.join(path);
+    let mut bytes = fs::read(&file).unwrap();
+    for block in [1, 2] {
+        bytes[block * 8192 + 5000] ^= 0x10;
+    }
+    fs::write(&file, bytes).unwrap();
+    let count = "SET zero_damaged_pages = on; SET io_combine_limit = 1; SELECT count(*) > 0 FROM t";
+    let output = sql(&data_dir, &["-c", count], "");
+    assert_eq!(
+        text(&output.stderr),
+        [1, 2]
+            .map(|block| format!(
+                "WARNING:  invalid page in block {block} of relation \"{path}\"; zeroing out page\n"
+            ))
+            .concat()
+    );
+    assert!(output.status.success());
+    let prewarm =
+        "SET zero_damaged_pages = on; SET io_combine_limit = 8; SELECT pg_prewarm('t') > 0";
+    let output = sql(&data_dir, &["-c", prewarm], "");
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("WARNING:  zeroing out 2 invalid pages among blocks 0..7 of relation")
+            && said.ends_with(
+                "DETAIL:  Block 1 held the first zeroed page.\n\
+                 HINT:  See server log for the other 1 zeroed block(s).\n"
+            ),
+        "{said}"
+    );
+}
+
+#[test]
 fn copy_moves_files_and_standard_input() {
     let temp = TempDir::new().unwrap();
     let data_dir = temp.path().join("data");

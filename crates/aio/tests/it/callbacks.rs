@@ -216,10 +216,10 @@ fn a_callback_can_fail_an_io_with_details_for_the_message() {
         let failure = cell.get().unwrap().failure().unwrap();
         assert_eq!((failure.code, failure.detail), (3, [42, 0xbad, 0x600d, 0]));
         assert_eq!(failure.errno(), None);
-        assert_eq!(
-            std::io::Error::from(failure).kind(),
-            std::io::ErrorKind::InvalidData
-        );
+        let error = std::io::Error::from(failure);
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+        let message = "I/O rejected with code 3 [42, 2989, 24589, 0]";
+        assert_eq!(error.to_string(), message);
     });
 }
 
@@ -302,7 +302,8 @@ fn a_callback_that_restarts_itself_does_not_starve_its_issuer() {
             let aio = Arc::clone(aio);
             within_limit(move || {
                 let mut context = aio.issuer(1).unwrap();
-                for _ in 0..2 {
+                // More than there are handles: a callback that wants one completes another's I/O.
+                for _ in 0..3 {
                     let mut handle = context.acquire().unwrap();
                     handle.on_complete_local(again, 0);
                     handle.start_nop();

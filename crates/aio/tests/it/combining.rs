@@ -103,6 +103,7 @@ fn a_run_of_blocks_is_one_operation_of_the_kernel() {
 
 #[test]
 fn writes_are_combined_too_and_nothing_else_is() {
+    const WRITES: usize = 31;
     for_each_method(&wide(), |aio| {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("written");
@@ -110,9 +111,9 @@ fn writes_are_combined_too_and_nothing_else_is() {
             .open(&path, OpenOptions::CREATE_NEW)
             .unwrap();
         let mut context = aio.issuer(1).unwrap();
-        let content = pattern(32 * BLOCK, 4);
+        let content = pattern(WRITES * BLOCK, 4);
         let mut buffers = Vec::new();
-        for block in shuffled(32) {
+        for block in shuffled(WRITES as u64) {
             let buffer = shared_buf(BLOCK);
             let start = block as usize * BLOCK;
             buffer
@@ -123,15 +124,19 @@ fn writes_are_combined_too_and_nothing_else_is() {
             start_write(handle, &file, start as u64, &buffer, &[BLOCK]);
             buffers.push(buffer);
         }
+        // A neighbour within the limit, but no write.
+        let beyond = shared_buf(BLOCK);
+        let handle = context.acquire().unwrap();
+        start_read(handle, &file, (WRITES * BLOCK) as u64, &beyond, &[BLOCK]);
         context.acquire().unwrap().start_nop();
         let handle = context.acquire().unwrap();
         handle.start_flush_range(&file, 0, BLOCK);
         context.wait_all();
         context.fsync(&file).unwrap();
         assert!(std::fs::read(&path).unwrap() == content);
-        // 32 writes, a no-op, a flush and a sync.
+        // The writes, a read, a no-op, a flush and a sync.
         let counters = aio.counters().total();
-        assert_eq!((counters.executed, counters.issued), (35, 4));
+        assert_eq!((counters.executed, counters.issued), (WRITES as u64 + 4, 5));
     });
 }
 

@@ -1,68 +1,57 @@
-//! A write-ahead log that says what it is told to, and holds its flushes back.
+//! What a thread writes to the log.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use trunkline_aio::{IoContext, WaitRef};
-use trunkline_buffer::{LogError, LogFlush, WriteAheadLog};
-use trunkline_pgformat::Lsn;
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::sync::Once;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Records what is asked of it. A flush that is started is done when somebody waits for one, or the
-/// test says so.
-#[derive(Debug, Default)]
-pub struct FakeLog {
-    durable: AtomicU64,
-    pub fails: AtomicBool,
-    /// Make what is started durable at once.
-    pub is_quick: AtomicBool,
-    pub started: Mutex<Vec<Lsn>>,
-    pub flushed: Mutex<Vec<Lsn>>,
+thread_local! {
+    static LINES: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
 }
 
-impl FakeLog {
-    pub fn set_durable(&self, lsn: u64) {
-        self.durable.fetch_max(lsn, Ordering::SeqCst);
-    }
+/// For all threads: one for a single thread would miss what others were the first to log.
+struct Capture;
 
-    pub fn take_started(&self) -> Vec<Lsn> {
-        std::mem::take(&mut self.started.lock().unwrap())
-    }
+struct Message(String);
 
-    pub fn take_flushed(&self) -> Vec<Lsn> {
-        std::mem::take(&mut self.flushed.lock().unwrap())
-    }
-
-    fn check(&self) -> Result<(), LogError> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(LogError {
-                sqlstate: "58030",
-                message: "could not write to the log".to_owned(),
-            });
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            write!(self.0, "{value:?}").unwrap();
         }
-        Ok(())
     }
 }
 
-impl WriteAheadLog for FakeLog {
-    fn durable_lsn(&self) -> Lsn {
-        Lsn(self.durable.load(Ordering::SeqCst))
+impl Subscriber for Capture {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO
     }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        LINES.with_borrow_mut(|lines| {
+            let Some(lines) = lines else {
+                return;
+            };
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            lines.push((*event.metadata().level(), message.0));
+        });
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
 
-    fn flush(&self, _: &mut IoContext, lsn: Lsn) -> Result<(), LogError> {
-        self.check()?;
-        self.flushed.lock().unwrap().push(lsn);
-        self.set_durable(lsn.0);
-        Ok(())
-    }
-
-    fn start_flush(&self, _: &mut IoContext, lsn: Lsn) -> Result<LogFlush, LogError> {
-        self.check()?;
-        self.started.lock().unwrap().push(lsn);
-        if self.is_quick.load(Ordering::SeqCst) {
-            self.set_durable(lsn.0);
-        }
-        if self.durable_lsn() >= lsn {
-            return Ok(LogFlush::Done);
-        }
-        Ok(LogFlush::InFlight(WaitRef::NONE))
-    }
+/// Runs `work`; what this thread logs meanwhile.
+pub fn logged<T>(work: impl FnOnce() -> T) -> (Vec<(Level, String)>, T) {
+    static CAPTURING: Once = Once::new();
+    CAPTURING.call_once(|| tracing::subscriber::set_global_default(Capture).unwrap());
+    LINES.set(Some(Vec::new()));
+    let value = work();
+    (LINES.take().unwrap(), value)
 }

@@ -6,6 +6,7 @@ mod background_writing;
 mod checkpoint_writing;
 mod critical;
 mod damage;
+mod fake_log;
 mod log;
 #[path = "../../../aio/tests/it/random.rs"]
 mod random;

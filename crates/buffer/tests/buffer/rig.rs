@@ -1,6 +1,6 @@
 //! What the tests run on: a data directory, an AIO core over a method of choice, a small pool.
 
-use crate::log::FakeLog;
+use crate::fake_log::FakeLog;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,12 @@ use trunkline_aio::{
     WorkerConfig, WorkerMethod,
 };
 use trunkline_buffer::{
-    BufferPool, HugePages, PinnedBuffer, PoolConfig, ReadStream, ReadStreamFlags, RelFork,
+    BufferPool, DamagedRead, HugePages, PinnedBuffer, PoolConfig, ReadStream, ReadStreamFlags,
+    ReadWarnings, Reader, RelFork,
 };
-use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, PageMut, PageRef, RelFileLocator};
+use trunkline_pgformat::{
+    BLCKSZ, ForkNumber, Oid, PageMut, PageRef, RelFileLocator, page_checksum,
+};
 use trunkline_smgr::{Smgr, SmgrConfig};
 
 pub const REL: RelFileLocator = RelFileLocator {
@@ -274,6 +277,34 @@ impl Storage for FillableStorage {
     }
 }
 
+/// What somebody was warned of.
+#[derive(Default)]
+pub struct Told(Mutex<Vec<DamagedRead>>);
+
+impl Told {
+    /// Message, DETAIL and HINT of the warnings since the last call.
+    pub fn take(&self) -> Vec<[String; 3]> {
+        let told = std::mem::take(&mut *self.0.lock().unwrap());
+        told.iter()
+            .map(|read| {
+                assert_eq!(read.sqlstate(), "XX001");
+                let or_empty = Option::unwrap_or_default;
+                [
+                    read.to_string(),
+                    or_empty(read.detail()),
+                    or_empty(read.hint()),
+                ]
+            })
+            .collect()
+    }
+}
+
+impl ReadWarnings for Told {
+    fn warn(&self, read: &DamagedRead) {
+        self.0.lock().unwrap().push(read.clone());
+    }
+}
+
 pub struct Rig {
     pub aio: Arc<Aio>,
     pub smgr: Arc<Smgr>,
@@ -377,6 +408,22 @@ impl Rig {
         self.aio.issuer(1).unwrap()
     }
 
+    /// An issuer with these settings, and what it is warned of.
+    pub fn reader(
+        &self,
+        zero_damaged_pages: bool,
+        ignore_checksum_failure: bool,
+    ) -> (IoContext, Arc<Told>) {
+        let (mut ctx, told) = (self.issuer(), Arc::new(Told::default()));
+        Reader {
+            zero_damaged_pages,
+            ignore_checksum_failure,
+            warnings: Some(Arc::clone(&told) as _),
+        }
+        .attach(&mut ctx);
+        (ctx, told)
+    }
+
     pub fn lazy(&self) -> &Lazy {
         self.lazy.as_deref().unwrap()
     }
@@ -430,6 +477,30 @@ impl Rig {
         let mut bytes = std::fs::read(self.path()).unwrap();
         bytes[block as usize * BLCKSZ + 5000] ^= 0x40;
         std::fs::write(self.path(), bytes).unwrap();
+    }
+
+    /// Makes the header of a block on disk nonsense; its checksum is that of the nonsense.
+    pub fn break_header(&self, block: u32) {
+        let mut bytes = std::fs::read(self.path()).unwrap();
+        let page = &mut bytes[block as usize * BLCKSZ..][..BLCKSZ];
+        page[12..16].fill(0xff);
+        let page: &mut [u8; BLCKSZ] = page.try_into().unwrap();
+        let checksum = page_checksum(page, block);
+        page[8..10].copy_from_slice(&checksum.to_le_bytes());
+        std::fs::write(self.path(), bytes).unwrap();
+    }
+
+    /// The checksum of a block's bytes on disk, and the one that it carries.
+    pub fn checksums(&self, block: u32) -> (u16, u16) {
+        let bytes = std::fs::read(self.path()).unwrap();
+        let page = bytes[block as usize * BLCKSZ..][..BLCKSZ]
+            .try_into()
+            .unwrap();
+        let carried = u16::from_le_bytes([
+            bytes[block as usize * BLCKSZ + 8],
+            bytes[block as usize * BLCKSZ + 9],
+        ]);
+        (page_checksum(page, block), carried)
     }
 
     /// A stream over `blocks`, in that order.

@@ -229,7 +229,7 @@ fn dropping_a_relation_waits_for_its_io_and_forgets_its_blocks() {
         let rig = Rig::new(over, Options::default());
         let mut ctx = rig.issuer();
         rig.fill(&mut ctx, 40);
-        // Reads and writes in flight that nobody waits for, dirty buffers, and a pin.
+        // Reads and writes in flight that nobody has waited for, dirty buffers, and a pin.
         let kept = rig.pool.read(&mut ctx, MAIN, 39, None).unwrap();
         let dirty = rig.pool.read(&mut ctx, MAIN, 30, None).unwrap();
         dirty.exclusive().mark_dirty();
@@ -238,8 +238,6 @@ fn dropping_a_relation_waits_for_its_io_and_forgets_its_blocks() {
         writes.flush(&mut ctx).unwrap();
         let mut stream = rig.stream(true, 0..20);
         stream.next(&mut ctx).unwrap();
-        drop((stream, writes));
-
         rig.pool.drop_relation(REL);
         rig.smgr.unlink(REL).unwrap();
         assert_eq!(
@@ -250,6 +248,7 @@ fn dropping_a_relation_waits_for_its_io_and_forgets_its_blocks() {
                 .count(),
             0
         );
+        drop((stream, writes));
         assert!(!rig.path().exists());
         check(&kept, 39);
 

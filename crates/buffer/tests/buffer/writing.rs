@@ -139,7 +139,7 @@ fn a_failed_write_is_told_and_leaves_its_pages_dirty() {
         "could not write blocks 0..7 in file \"base/5/16384\": No space left on device"
     );
     assert_eq!(error.sqlstate(), "53100");
-    assert_eq!(error.hint(), Some("Check free disk space."));
+    assert_eq!(error.hint().as_deref(), Some("Check free disk space."));
     assert!(rig.pool.write_all(&mut ctx).is_err());
     rig.lazy().fail_writes.store(false, Ordering::SeqCst);
     rig.pool.write_all(&mut ctx).unwrap();
@@ -251,7 +251,7 @@ fn a_full_disk_extends_nothing() {
             "could not extend file \"base/5/16384\": No space left on device"
         );
         assert_eq!(
-            (error.sqlstate(), error.hint()),
+            (error.sqlstate(), error.hint().as_deref()),
             ("53100", Some("Check free disk space."))
         );
         assert_eq!(

@@ -198,12 +198,10 @@ const OWN_DEFAULTS: &[(&str, &str)] = &[
 const SERVER_WIDE: &[&str] = &[
     "backend_flush_after",
     "deadlock_timeout",
-    "ignore_checksum_failure",
     "log_min_messages",
     "wal_consistency_checking",
     "wal_init_zero",
     "wal_recycle",
-    "zero_damaged_pages",
 ];
 
 /// Words of an enum that this engine adds to PostgreSQL's.

@@ -125,6 +125,11 @@ fn b7_a_timed_checkpoint_is_spread_over_its_part_of_the_time() {
     let mut by_second = vec![0];
     let pause = Duration::from_millis(100);
     while driven.run() == pause {
+        assert_eq!(
+            driven.database().aio().in_flight().len(),
+            0,
+            "in flight over a pause"
+        );
         driven.clock.advance(pause);
         by_second.push(driven.written());
         assert!(by_second.len() < 1000, "it never ends");

@@ -32,7 +32,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use trunkline_aio::{Alarm, Clock, IoContext};
 use trunkline_engine::settings::SettingValue;
-use trunkline_engine::{EngineError, Session, ThreadError, settings as guc};
+use trunkline_engine::{EngineError, Session, SessionWarnings, ThreadError, settings as guc};
 use trunkline_txn::{CancelReason, CancelToken};
 use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, parse_date_style};
 
@@ -171,6 +171,11 @@ impl Backend {
 
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// What reads have to tell the client, whichever thread they are on.
+    pub fn warnings(&self) -> Arc<SessionWarnings> {
+        Arc::clone(lock_session(&self.engine).warnings())
     }
 
     /// The reported settings as they are now. Does not block: nobody else holds the session.
@@ -355,6 +360,10 @@ impl Backend {
         self.execute_depth = 0;
         let result = self.run(prepared, params, early);
         self.has_run = true;
+        // Rows may be read yet; their stream sees to the end of it.
+        if !matches!(result, Ok(Finished::Outcome(Outcome::Rows(_)))) {
+            lock_session(&self.engine).statement_warnings().end();
+        }
         if result.is_err() {
             self.abort();
         } else {

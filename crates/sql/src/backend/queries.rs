@@ -1,5 +1,6 @@
 //! SELECT and EXPLAIN.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::rows::row_stream;
@@ -9,6 +10,7 @@ use crate::error::SqlError;
 use crate::outcome::{Outcome, RowTag};
 use crate::query::sqlparser::ast::Query;
 use crate::query::{ParameterValues, QueryError};
+use crate::relations::lock_session;
 use crate::statement::{Explain, Statement};
 
 impl Backend {
@@ -26,7 +28,9 @@ impl Backend {
         prepared.check_fields(stream.fields())?;
         let open = self.scans.open_result(stream.relations());
         let style = styles.output.clone();
-        let rows = row_stream(&self.shared, stream, style, self.cancel(), open)?;
+        let warnings = Arc::clone(lock_session(&self.engine).statement_warnings());
+        let cancel = self.cancel();
+        let rows = row_stream(&self.shared, stream, style, cancel, warnings, open)?;
         Ok(Outcome::Rows(rows))
     }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use tokio::task::AbortHandle;
+use trunkline_engine::StatementWarnings;
 use trunkline_txn::CancelToken;
 use trunkline_types::{ColumnType, OutputStyle, output_binary, output_text};
 
@@ -63,11 +64,14 @@ pub(super) fn column_types(fields: &[Field]) -> Result<Arc<[ColumnType]>, SqlErr
 struct RunningQuery {
     task: AbortHandle,
     stop: QueryStop,
+    warnings: Arc<StatementWarnings>,
     _open: OpenResult,
 }
 
 impl Drop for RunningQuery {
     fn drop(&mut self) {
+        // What its scans still read in the meantime was not asked for.
+        self.warnings.end();
         self.stop.stop();
         self.task.abort();
     }
@@ -79,6 +83,7 @@ pub(super) fn row_stream(
     mut stream: QueryStream,
     style: OutputStyle,
     cancel: CancelToken,
+    warnings: Arc<StatementWarnings>,
     open: OpenResult,
 ) -> Result<RowStream, SqlError> {
     let columns = column_types(stream.fields())?;
@@ -112,6 +117,7 @@ pub(super) fn row_stream(
     let running = RunningQuery {
         task: task.abort_handle(),
         stop,
+        warnings,
         _open: open,
     };
     Ok(RowStream::new(

@@ -3,6 +3,7 @@
 //! - [`aio`]: I/O in flight, and who has how much of it
 //! - [`io_statistics`]: what I/O was done, and what for
 //! - [`writers`]: what the checkpointer and the background writer did
+//! - [`database_statistics`]: what was done in each database
 //! - [`activity`]: sessions and their COPYs
 //! - [`system`]: settings, locks, tables
 //! - [`roles`]: roles under their several names
@@ -10,6 +11,7 @@
 
 mod activity;
 mod aio;
+mod database_statistics;
 mod io_statistics;
 mod nothing;
 mod roles;
@@ -49,6 +51,7 @@ const VIEWS: &[&View] = &[
     &io_statistics::PG_STAT_IO,
     &writers::PG_STAT_CHECKPOINTER,
     &writers::PG_STAT_BGWRITER,
+    &database_statistics::PG_STAT_DATABASE,
     &activity::PG_STAT_ACTIVITY,
     &activity::PG_STAT_PROGRESS_COPY,
     &system::PG_SETTINGS,

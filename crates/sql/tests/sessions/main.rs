@@ -6,6 +6,7 @@
 mod cluster;
 mod concurrency;
 mod copying;
+mod damaged_pages;
 mod deep_statements;
 mod gate;
 mod io_views;

@@ -147,6 +147,7 @@ impl Shell {
         let mut cell = Vec::new();
         while let Some(batch) = rows.next().await {
             let batch = batch?;
+            self.tell_notices_amid(progress, script);
             for row in 0..batch.len() {
                 for column in 0..column_count {
                     cell.clear();
@@ -173,6 +174,17 @@ impl Shell {
             .iter()
             .any(|command| tag.starts_with(command));
         Ok(changes_rows.then_some(tag))
+    }
+
+    /// The same while rows come.
+    fn tell_notices_amid(&mut self, progress: &Progress, script: &Script) {
+        let notices = self.session.take_notices();
+        if !notices.is_empty() {
+            progress.end();
+        }
+        for notice in notices {
+            self.tell(script, &notice_text(&notice));
+        }
     }
 
     fn tell_notices(&mut self, script: &Script) {

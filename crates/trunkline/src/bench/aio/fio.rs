@@ -40,7 +40,7 @@ impl Fio {
         &self.version
     }
 
-    /// Runs a workload; `None` if fio has no such method.
+    /// Runs a workload.
     ///
     /// # Errors
     /// It cannot be run, or gave no result.
@@ -51,12 +51,13 @@ impl Fio {
         path: &Path,
         file_bytes: u64,
         time: Duration,
-    ) -> Result<Option<Run>, ProgramError> {
-        let engine = match method.name() {
-            "io_uring" => "io_uring",
-            "posix_aio" => "posixaio",
-            "sync" => "psync",
-            _ => return Ok(None),
+    ) -> Result<Run, ProgramError> {
+        // Threads that each execute one I/O at a time are fio's jobs.
+        let (engine, jobs, depth) = match method {
+            MethodKind::IoUring => ("io_uring", 1, workload.depth),
+            MethodKind::PosixAio => ("posixaio", 1, workload.depth),
+            MethodKind::Worker => ("psync", workload.depth, 1),
+            MethodKind::Sync => ("psync", 1, 1),
         };
         let pattern = match (workload.is_random, workload.is_write) {
             (true, false) => "randread",
@@ -68,6 +69,8 @@ impl Fio {
         command
             .args(["--name=aio", "--direct=1", "--minimal", "--thread"])
             .args(["--time_based=1", "--norandommap", "--overwrite=1"])
+            // Other places each time, as the core's: some cache below may have those of before.
+            .arg("--randrepeat=0")
             .arg(format!(
                 "--filename={}",
                 path.display().to_string().replace(':', "\\:")
@@ -77,7 +80,13 @@ impl Fio {
             .arg(format!("--ioengine={engine}"))
             .arg(format!("--rw={pattern}"))
             .arg(format!("--bs={}", workload.io_bytes))
-            .arg(format!("--iodepth={}", workload.depth));
+            .arg(format!("--iodepth={depth}"))
+            .arg(format!("--numjobs={jobs}"))
+            .arg("--group_reporting");
+        if jobs > 1 && !workload.is_random {
+            // Otherwise each job would go through the whole file, from its start.
+            command.arg(format!("--offset_increment={}", file_bytes / jobs as u64));
+        }
         if workload.is_dsync {
             command.arg("--sync=dsync");
         }
@@ -85,7 +94,7 @@ impl Fio {
             .output()
             .map_err(|error| ProgramError::new(format!("could not run fio: {error}")))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        parse(&text, workload.is_write).map(Some).ok_or_else(|| {
+        parse(&text, workload.is_write, jobs).ok_or_else(|| {
             ProgramError::new(format!(
                 "fio gave no result: {}",
                 String::from_utf8_lossy(&output.stderr).trim()
@@ -94,7 +103,8 @@ impl Fio {
     }
 }
 
-fn parse(text: &str, is_write: bool) -> Option<Run> {
+/// With several jobs, fio's shares of a processor are averages of them.
+fn parse(text: &str, is_write: bool, jobs: usize) -> Option<Run> {
     let line = text.lines().find(|line| line.starts_with("3;"))?;
     let fields: Vec<&str> = line.split(';').collect();
     let number = |at: usize| fields.get(at)?.trim_end_matches('%').parse::<f64>().ok();
@@ -108,6 +118,6 @@ fn parse(text: &str, is_write: bool) -> Option<Run> {
     (kib > 0.0 && seconds > 0.0).then_some(Run {
         bytes: (kib * 1024.0) as u64,
         seconds,
-        cpu_seconds: busy * seconds,
+        cpu_seconds: busy * seconds * jobs as f64,
     })
 }

@@ -37,7 +37,8 @@ pub struct Arguments {
     /// Seconds of one measurement
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Repetitions, of which the median counts; the core and fio take turns
+    /// Repetitions, of which the median counts; the core and fio take turns, and take turns at being
+    /// first
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     repetitions: u32,
     /// The methods to measure
@@ -99,17 +100,23 @@ fn measure(arguments: &Arguments, path: &Path, time: Duration) -> Result<(), Pro
             })
         })
         .collect();
-    for _ in 0..arguments.repetitions {
+    for repetition in 0..arguments.repetitions {
         for contest in &mut contests {
             let (method, workload) = (contest.method, contest.workload);
-            contest
-                .core
-                .push(workload::run(workload, method, path, file_bytes, time)?);
-            if let Some(fio) = &fio
-                && let Some(run) = fio.run(workload, method, path, file_bytes, time)?
-            {
-                contest.fio.push(run);
-            }
+            let core = || workload::run(workload, method, path, file_bytes, time);
+            let peer = || match &fio {
+                Some(fio) => fio.run(workload, method, path, file_bytes, time).map(Some),
+                None => Ok(None),
+            };
+            let (core, peer) = if repetition % 2 == 0 {
+                let core = core()?;
+                (core, peer()?)
+            } else {
+                let peer = peer()?;
+                (core()?, peer)
+            };
+            contest.core.push(core);
+            contest.fio.extend(peer);
         }
     }
     for contest in &contests {
@@ -152,11 +159,18 @@ fn print(contest: &Contest) {
             .iter()
             .map(|run| run.cpu_us_per(workload.io_bytes)),
     );
+    // Of the pairs, since a disk that is shared is fast one second and slow the next: a pair's two runs
+    // follow one another.
+    let pairs = || contest.core.iter().zip(&contest.fio);
+    let rate =
+        median_of(pairs().map(|(core, fio)| core.bytes_per_second() / fio.bytes_per_second()));
+    let cpu =
+        median_of(pairs().map(|(core, fio)| {
+            core.cpu_us_per(workload.io_bytes) / fio.cpu_us_per(workload.io_bytes)
+        }));
     println!(
-        "   fio {} {fio_cpu:>6.1} us CPU   {:.2} of fio's rate, {:.2} of its CPU",
+        "   fio {} {fio_cpu:>6.1} us CPU   {rate:.2} of fio's rate, {cpu:.2} of its CPU",
         shown(fio_rate),
-        core_rate / fio_rate,
-        core_cpu / fio_cpu,
     );
 }
 

@@ -185,7 +185,7 @@ pub fn run(
         workload.io_bytes as u64,
         file_bytes / workload.io_bytes as u64,
     );
-    let mut random = fastrand::Rng::with_seed(7);
+    let mut random = fastrand::Rng::new();
     let mut next_block = 0;
     MOVED_BYTES.store(0, Ordering::Relaxed);
     FAILED.store(0, Ordering::Relaxed);
