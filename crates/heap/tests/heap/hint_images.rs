@@ -80,13 +80,10 @@ fn fail_the_log(logged: &mut Logged) {
         paths,
         When::Always,
     ));
-    let transaction = logged.rig.begin(3);
-    logged
-        .rig
-        .load(&transaction, 1, 60, false, SparePages::default());
-    let end = logged.wal.insert_lsn();
-    assert!(logged.wal.flush(&mut logged.rig.io, end).is_err());
-    transaction.abort();
+    let level = trunkline_pgformat::control_file::WalLevel::Replica;
+    let io = &mut logged.rig.io;
+    let record = logged.wal.begin_checkpoint(io, level).unwrap();
+    assert!(logged.wal.flush(io, record.end).is_err());
 }
 
 #[test]

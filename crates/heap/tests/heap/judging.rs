@@ -280,6 +280,17 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
     load(&mut logged, 0..ROWS, true);
     assert_same_lines(&our_lines(&postgres, &mut logged, start), &theirs);
 
+    // The first row of a page.
+    let script = "insert into t values (1, 'first');";
+    let theirs = their_lines(&postgres, &data, "create table t (a int, b text);", script);
+    let mut logged = Logged::new(Disk::real(), 64);
+    let start = logged.start;
+    let mut tuple = logged.rig.tuple(1, "first");
+    in_own_transaction(&mut logged, &mut |writer, io| {
+        writer.insert(&mut tuple, io).unwrap();
+    });
+    assert_same_lines(&our_lines(&postgres, &mut logged, start), &theirs);
+
     // Pages that become all-visible.
     let prepare = format!(
         "create table t (a int, b text); copy t from stdin;\n{}",

@@ -146,6 +146,22 @@ impl Logged {
         pages_of(&self.rig.pool, &mut self.rig.io)
     }
 
+    fn rows(&mut self) -> u64 {
+        let now = self.rig.snapshot();
+        self.rig.count(&now)
+    }
+
+    /// One row more, with its hints.
+    pub fn insert_one(&mut self) {
+        let transaction = self.rig.begin(1);
+        let mut tuple = self.rig.tuple(1, "one more");
+        let mut io = self.rig.issuer();
+        let writer = self.rig.writer(&transaction);
+        writer.insert(&mut tuple, &mut io).unwrap();
+        transaction.commit().unwrap();
+        self.rows();
+    }
+
     /// Loads, inserts, deletes, updates, aborts, freezes; leaves hints and marks in between.
     pub fn work(&mut self) {
         self.load_and_mark();
@@ -163,6 +179,7 @@ impl Logged {
     }
 
     pub fn change(&mut self) {
+        let rows = self.rows();
         let rig = &mut self.rig;
         let transaction = rig.begin(1);
         let tuples: Vec<Vec<u8>> = (0..40).map(|n| rig.tuple(n, "a new text")).collect();
@@ -183,10 +200,28 @@ impl Logged {
         }
         transaction.commit().unwrap();
         let now = rig.snapshot();
-        assert_eq!(rig.count(&now), 700);
+        assert_eq!(rig.count(&now), rows);
+    }
+
+    /// On a page that stays as it is afterwards, but for hints: its last change is an insertion, which
+    /// can be made only once.
+    pub fn insert_and_delete_again(&mut self) {
+        let rig = &mut self.rig;
+        let transaction = rig.begin(1);
+        let mut tuple = rig.tuple(7, &"again".repeat(1000));
+        let mut io = rig.issuer();
+        let writer = rig.writer(&transaction);
+        let place = writer.insert(&mut tuple, &mut io).unwrap();
+        let mut tuple = rig.tuple(8, "again");
+        let place = writer.update(place, &mut tuple, &mut io).unwrap();
+        writer.delete(place, &mut io).unwrap();
+        let added = writer.insert(&mut tuple, &mut io).unwrap();
+        assert_eq!(added.block, place.block);
+        transaction.abort();
     }
 
     pub fn fill_what_is_spare(&mut self) {
+        let rows = self.rows();
         let rig = &mut self.rig;
         // Pages that hold nothing that anybody will see are made anew.
         let before = rig.blocks();
@@ -205,7 +240,7 @@ impl Logged {
         rig.load(&transaction, 200, 100, true, SparePages::default());
         transaction.commit().unwrap();
         let now = rig.snapshot();
-        assert_eq!(rig.count(&now), 700 + 150 + 200);
+        assert_eq!(rig.count(&now), rows + 150 + 200);
     }
 }
 
@@ -338,10 +373,23 @@ impl Recovery {
 
     /// Redoes the log from `start` to its end, and compares with images where records have them.
     pub fn replay(&mut self, config: &WalConfig, start: Lsn) -> Result<Replayed, RedoError> {
+        self.replay_up_to(config, start, Lsn(u64::MAX))
+    }
+
+    /// The same of records that begin before `end`.
+    pub fn replay_up_to(
+        &mut self,
+        config: &WalConfig,
+        start: Lsn,
+        end: Lsn,
+    ) -> Result<Replayed, RedoError> {
         let mut reader = WalReader::new(Arc::clone(&self.storage), config, start);
         let mut replayed = Replayed::default();
         let (redo, io) = (&mut self.redo, &mut self.io);
         loop {
+            if reader.position() >= end {
+                return Ok(replayed);
+            }
             let next = reader.next(io, |io, decoded| {
                 let record = RedoRecord::new(&decoded, config.segment_size);
                 let code = trunkline_pgformat::wal::rmgr::identify(&decoded).unwrap_or("?");
