@@ -117,8 +117,6 @@ impl Database {
             Arc::clone(&aio),
             Arc::clone(&smgr),
         )?;
-        pool.set_zero_damaged_pages(settings.switch("zero_damaged_pages"));
-        pool.set_ignore_checksum_failure(settings.switch("ignore_checksum_failure"));
         let base = Base {
             clock: &clock,
             storage: &storage,
