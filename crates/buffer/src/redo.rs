@@ -317,7 +317,7 @@ impl Redo {
                 }
                 Ok(Some(buffer))
             }
-            Err(error @ BufferError::InvalidPage { .. }) if damage == Damage::Zeroed => {
+            Err(error @ BufferError::InvalidPages(_)) if damage == Damage::Zeroed => {
                 tracing::warn!(%error, "taken for a page of zeros");
                 Ok(Some(self.buffer_to_overwrite(io, tag)?))
             }
