@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use trunkline_aio::{OsStorage, Storage};
 use trunkline_catalog::RelationPersistence;
-use trunkline_engine::{Database, EngineError, Foundation, InitOptions, Session, initialise_with};
+use trunkline_engine::{
+    CheckpointerStep, Database, EngineError, Foundation, InitOptions, Session, initialise_with,
+};
 use trunkline_pgformat::ForkNumber;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::segment::SegmentSize;
@@ -260,6 +262,79 @@ fn a_log_without_space_stops_the_engine_and_a_restart_with_space_has_everything(
     // The one that failed may be there.
     assert!(found == committed || found == committed + 1000, "{found}");
     drop(session);
+    database.stop().unwrap();
+}
+
+/// The record of a commit is in the log, and whether the disk has it nobody can say.
+#[test]
+fn a_commit_in_doubt_is_told_so_and_stops_the_engine() {
+    let faults = Arc::new(Faults::default());
+    let rig = Rig::on(faulty(&faults));
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 10, false).unwrap();
+    switch(&faults.wal_writes_fail, true);
+    let error = load(&mut session, "t", 20, false).unwrap_err();
+    assert!(["08007", "58030"].contains(&error.sqlstate()), "{error}");
+    assert!(error.to_string().contains("could not write to WAL segment"));
+    assert!(rig.database().failure().is_some());
+    // Neither committed nor aborted, it keeps its locks; and nobody gets to see anything.
+    let refused = rig.database().session("postgres", &[]).err().unwrap();
+    assert_eq!(refused.sqlstate(), "57P02");
+    assert!(refused.is_fatal());
+    drop(session);
+    assert_eq!(rig.database().stop().unwrap_err().sqlstate(), "57P02");
+    let path = rig.path.clone();
+    let directory = rig.close();
+    switch(&faults.wal_writes_fail, false);
+    let database = Database::open_on(faulty(&faults), &path, &options("sync")).unwrap();
+    let mut session = database.session("postgres", &[]).unwrap();
+    let found = count(&mut session, "t").unwrap();
+    assert!(found == 10 || found == 30, "{found}");
+    drop(session);
+    database.stop().unwrap();
+    drop(directory);
+}
+
+#[test]
+fn max_wal_size_asks_for_checkpoints_and_bounds_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let small = InitOptions {
+        wal_segment_size: SegmentSize::new(1 << 20).unwrap(),
+    };
+    initialise_with(&Foundation::default(), &path, &small).unwrap();
+    let foundation = Foundation {
+        background: trunkline_engine::Background::Driven,
+        ..Foundation::default()
+    };
+    let mut options = options("sync");
+    for (name, value) in [("max_wal_size", "4MB"), ("min_wal_size", "2MB")] {
+        options.overrides.push((name.into(), value.into()));
+    }
+    let database = Database::open_on(foundation, &path, &options).unwrap();
+    let mut session = database.session("postgres", &[]).unwrap();
+    create(&mut session, "t").unwrap();
+    let mut io = session.issuer().unwrap();
+    let segments = || {
+        std::fs::read_dir(path.join("pg_wal"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().is_file())
+            .count()
+    };
+    for _ in 0..30 {
+        load(&mut session, "t", 10_000, false).unwrap();
+        database.step_wal_writer(&mut io).unwrap();
+        while database.step_checkpointer(&mut io) == CheckpointerStep::Again {}
+        // What it is ahead of its schedule for comes with the next ones' hurry.
+        assert!(segments() < 9, "{} segments", segments());
+    }
+    let stats = database.checkpointer_stats();
+    assert!(stats.num_requested >= 3, "{stats:?}");
+    let wal = database.wal().stats();
+    assert!(wal.bytes > 6 << 20, "{wal:?}");
+    assert!(wal.segments_recycled + wal.segments_removed > 3, "{wal:?}");
+    drop((session, io));
     database.stop().unwrap();
 }
 

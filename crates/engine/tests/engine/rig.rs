@@ -365,6 +365,8 @@ pub struct Faults {
     pub writes_fail: AtomicBool,
     /// No space for another WAL segment.
     pub wal_full: AtomicBool,
+    /// Writes of the log.
+    pub wal_writes_fail: AtomicBool,
 }
 
 fn is_on(fault: &AtomicBool) -> bool {
@@ -404,6 +406,11 @@ impl Executor for FaultyDisk {
             (&faults.writes_fail, &faults.syncs_fail)
         } else if path.ends_with("/pg_control") {
             (&faults.control_writes_fail, &faults.control_syncs_fail)
+        } else if path.contains("/pg_wal/0000") {
+            return match request.op() {
+                Op::Writev if is_on(&faults.wal_writes_fail) => -EIO,
+                _ => SystemCalls.execute(request),
+            };
         } else if path.contains("/pg_wal/xlogtemp") {
             return match request.op() {
                 Op::Writev if is_on(&faults.wal_full) => -28,

@@ -193,9 +193,13 @@ pub fn foundation(disk: &SimDisk) -> Foundation {
 }
 
 pub fn open_on(disk: &SimDisk, path: &Path) -> Result<Arc<Database>, EngineError> {
+    open_over(foundation(disk), path)
+}
+
+pub fn open_over(foundation: Foundation, path: &Path) -> Result<Arc<Database>, EngineError> {
     let overrides = [
         ("shared_buffers", "1MB"),
-        ("max_connections", "4"),
+        ("max_connections", "6"),
         ("max_wal_size", "4MB"),
         ("min_wal_size", "2MB"),
         ("wal_consistency_checking", "all"),
@@ -206,7 +210,7 @@ pub fn open_on(disk: &SimDisk, path: &Path) -> Result<Arc<Database>, EngineError
             .to_vec(),
         initialise: false,
     };
-    Database::open_on(foundation(disk), path, &options)
+    Database::open_on(foundation, path, &options)
 }
 
 /// Where every cluster of these tests is, on every disk.
@@ -400,6 +404,14 @@ fn run_op(database: &Arc<Database>, session: &mut Session, op: &Op) -> Result<()
             Ok(())
         }
     }
+}
+
+/// Does `op` in a session of its own; whether it was acknowledged.
+pub fn commits(database: &Arc<Database>, op: &Op) -> bool {
+    database
+        .session("postgres", &[])
+        .and_then(|mut session| run_op(database, &mut session, op))
+        .is_ok()
 }
 
 /// Does all of `ops`, or as much as can be done.

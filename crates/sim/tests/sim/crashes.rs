@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use trunkline_catalog::RelationPersistence;
+use trunkline_engine::{Background, Foundation};
 use trunkline_sim::{Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimDisk, When};
 
-use crate::crash_workload::{Ledger, Op, Place, State, check_files, open_on, run, state, workload};
+use crate::crash_workload::{
+    Ledger, Op, Place, State, check_files, commits, foundation, open_on, open_over, run, state,
+    workload,
+};
 use crate::rig::{Choice, within_limit};
 
 /// Every how many steps the power is cut, or an I/O fails.
@@ -158,5 +162,66 @@ fn every_io_fails_in_turn_and_the_engine_goes_on_or_stops_without_a_loss() {
             }
             nth += stride();
         }
+    }
+}
+
+/// Sessions that work at once, with checkpoints and the background's own threads beside them. Here a
+/// crash leaves writes of the log in flight, and commits between their record and their end.
+#[test]
+fn a_power_cut_while_many_threads_commit_loses_nothing_acknowledged() {
+    const THREADS: usize = 3;
+    const NAMES: [&str; THREADS] = ["t", "f", "d"];
+    const ROWS: u32 = 10;
+    let place = Arc::new(Place::new());
+    for seed in 0..8 * seeds() {
+        let place = Arc::clone(&place);
+        println!("seed {seed}");
+        within_limit(move || {
+            let disk = place.disk(seed);
+            let foundation = Foundation {
+                background: Background::Threads,
+                ..foundation(&disk)
+            };
+            let database = open_over(foundation, &place.path).unwrap();
+            let creates = NAMES.map(|name| Op::Create(name, RelationPersistence::Permanent));
+            assert_eq!(run(&database, &disk, &creates).refused, 0);
+            disk.power_cut_at(disk.steps() + 20 + Choice(seed).below(400));
+            let acknowledged: Vec<u64> = std::thread::scope(|scope| {
+                let workers = NAMES.map(|name| {
+                    let (database, disk) = (&database, &disk);
+                    scope.spawn(move || {
+                        let mut acknowledged = 0;
+                        while disk.is_powered() && commits(database, &Op::Load(name, ROWS)) {
+                            acknowledged += u64::from(ROWS);
+                        }
+                        acknowledged
+                    })
+                });
+                while disk.is_powered() && commits(&database, &Op::Checkpoint) {}
+                workers.map(|worker| worker.join().unwrap()).to_vec()
+            });
+            drop(database);
+            disk.power_cut();
+            let disk = disk.restart();
+            let database = open_on(&disk, &place.path).unwrap();
+            let mut found = state(&database);
+            for (name, acknowledged) in NAMES.into_iter().zip(acknowledged) {
+                let rows = found[name].rows.count;
+                assert!(
+                    rows == acknowledged || rows == acknowledged + u64::from(ROWS),
+                    "{name}: {rows} rows, {acknowledged} acknowledged"
+                );
+            }
+            // What goes into the hole that the crash left must not lead to what lies behind it (W9).
+            assert!(commits(&database, &Op::Load("t", ROWS)));
+            found.get_mut("t").unwrap().rows.count += u64::from(ROWS);
+            disk.power_cut();
+            drop(database);
+            let database = open_on(&disk.restart(), &place.path).unwrap();
+            for (name, table) in state(&database) {
+                assert_eq!(table.rows.count, found[name].rows.count, "{name}");
+            }
+            database.stop().unwrap();
+        });
     }
 }
