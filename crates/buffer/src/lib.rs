@@ -60,11 +60,10 @@
 //! 3. A fork's extension lock. Under it no content lock is waited for and no victim looked for.
 //! 4. A mapping partition, one at a time. Under it descriptors change, nothing is waited for.
 //! 5. The storage manager's own locks (fork size, descriptor cache), below 3; never under 4.
-//! 6. The notes on damaged pages, a leaf; completions take it too. Logs are written outside it.
-//! 7. The write-ahead log's insert position and what lies below it (`trunkline-wal`), under 1 and 2
-//!    only.
-//! 8. The descriptor word is no lock: its changes are single steps, and parking on it happens with
-//!    none of 3 to 7 held.
+//! 6. The log's insert position and what lies below it (`trunkline-wal`), under 1 and 2 only; and the
+//!    notes on damaged pages, a leaf, which completions take too. The server's log is written outside it.
+//! 7. The descriptor word is no lock: its changes are single steps, and parking on it happens with
+//!    none of 3 to 6 held.
 //!
 //! Waiting for an I/O is allowed under 1 and 2, because whoever waits drives it: a completion needs
 //! none of these locks. The write-ahead log is waited for, or its flush started, with none of them, and

@@ -6,6 +6,9 @@
 //! taken only if it is free: a reader never sees a byte change under it, and nobody waits for a
 //! hint. Nor does a scan fail for want of one: if the map cannot be had, pages are not marked.
 //!
+//! That a transaction committed is not hinted before its record is durable (`synchronous_commit = off`):
+//! the page could be on disk first, and after a crash the hint would be a lie.
+//!
 //! Marks are logged, and the record takes the page's image along where a torn page could not be read
 //! any more. Hint bits alone are not logged, but the first of them after a checkpoint need an image
 //! (B11). The scan waits for the log's buffers then, and fails if the log has.
@@ -216,7 +219,9 @@ fn tuple_hints(
         let xmin = tuple.xmin();
         match visibility.fate(xmin)? {
             XidFate::Committed => {
-                bits |= HEAP_XMIN_COMMITTED;
+                if visibility.is_commit_durable(xmin) {
+                    bits |= HEAP_XMIN_COMMITTED;
+                }
                 visible_to_all = visibility.is_visible_to_all(xmin)?;
             }
             XidFate::Aborted => bits |= HEAP_XMIN_INVALID,
@@ -226,12 +231,14 @@ fn tuple_hints(
     let mut no_deleter = infomask & HEAP_XMAX_INVALID != 0;
     if !no_deleter && !xmax_is_locked_only(infomask) && infomask & HEAP_XMAX_IS_MULTI == 0 {
         match visibility.fate(tuple.xmax())? {
-            XidFate::Committed => bits |= HEAP_XMAX_COMMITTED,
+            XidFate::Committed if visibility.is_commit_durable(tuple.xmax()) => {
+                bits |= HEAP_XMAX_COMMITTED;
+            }
             XidFate::Aborted => {
                 bits |= HEAP_XMAX_INVALID;
                 no_deleter = true;
             }
-            XidFate::Own | XidFate::InProgress => {}
+            XidFate::Committed | XidFate::Own | XidFate::InProgress => {}
         }
     }
     Ok(TupleHints {
