@@ -20,6 +20,7 @@ use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_txn::LockMode;
 
+use crate::captured_log::captured;
 use crate::rig::{
     Faults, Rig, begin_load, check_method, copy_directory, count, create, definition, drop_table,
     faulty, file, load, load_as, opened, options, put_rows, statement, switch, truncate,
@@ -108,6 +109,47 @@ fn what_had_committed_is_there_after_a_crash() {
         drop((session, other));
         rig.restart();
     }
+}
+
+/// PostgreSQL 18's lines, in its order, but for the times that CPUs took.
+#[test]
+fn a_recovery_is_told_in_postgresqls_words() {
+    let mut rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 100, false).unwrap();
+    drop(session);
+    let redo = control(&rig.path).check_point_copy.redo;
+    let ((), lines) = captured(|| rig.crash());
+    let mut rest = lines.iter();
+    for expected in [
+        "database system was interrupted; last known up at 20",
+        "database system was not properly shut down; automatic recovery in progress",
+        &format!("redo starts at {redo}"),
+        "invalid record length at ",
+        "redo done at ",
+        "checkpoint starting: end-of-recovery immediate wait",
+        "checkpoint complete: wrote ",
+    ] {
+        let found = rest.find(|line| line.starts_with(expected));
+        assert!(
+            found.is_some(),
+            "no {expected:?}, in its place, in {lines:#?}"
+        );
+    }
+    let ended = lines
+        .iter()
+        .find(|line| line.starts_with("invalid record length"));
+    assert!(ended.unwrap().ends_with(": expected at least 24, got 0"));
+    let (session, lines) = captured(|| {
+        rig.restart();
+        rig.session()
+    });
+    drop(session);
+    assert!(
+        !lines.iter().any(|line| line.contains("redo starts")),
+        "{lines:#?}"
+    );
 }
 
 #[test]
