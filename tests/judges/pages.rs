@@ -33,15 +33,16 @@ pub fn table_pages(table: &str) -> String {
     )
 }
 
-/// PostgreSQL finds each page's header and checksum in order; a page may also be all zeros, as bulk
-/// extension leaves it at the end of a table.
-pub fn check_headers(client: &mut Client, source: &str) {
+/// PostgreSQL finds each page's header and checksum in order, and the page as old as a record of the log
+/// before `log_end`; a page may also be all zeros, as bulk extension leaves it at the end of a table.
+pub fn check_headers(client: &mut Client, source: &str, log_end: &str) {
     let headers = client.rows(&format!(
         "SELECT DISTINCT (header).checksum = page_checksum(page, block::int), (header).pagesize,
-                (header).version, (header).special, (header).lsn
+                (header).version, (header).special,
+                (header).lsn > '0/0' AND (header).lsn <= '{log_end}'
            FROM (SELECT *, page_header(page) AS header FROM ({source}) AS pages
                   WHERE page <> decode(repeat('00', 8192), 'hex')) AS headers"
     ));
-    let sound = ["t", "8192", "4", "8192", "0/0"].map(|text| Some(text.to_owned()));
+    let sound = ["t", "8192", "4", "8192", "t"].map(|text| Some(text.to_owned()));
     assert_eq!(headers, [sound.to_vec()]);
 }
