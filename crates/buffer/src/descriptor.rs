@@ -316,12 +316,26 @@ impl Descriptor {
 
     // ---- flags ----
 
-    /// Marks the page newer than its block. The caller holds the content lock exclusively.
-    pub(crate) fn mark_dirty(&self) {
-        let before = self.state.fetch_or(DIRTY, Ordering::Release);
+    /// Marks the page newer than its block; whether it was that before. The caller holds the content
+    /// lock exclusively. What the caller loads afterwards is no older than the mark.
+    pub(crate) fn mark_dirty(&self) -> bool {
+        let before = self.state.fetch_or(DIRTY, Ordering::SeqCst);
         assert!(
             before & EXCLUSIVE != 0,
             "a page is dirtied without its exclusive content lock"
+        );
+        before & DIRTY != 0
+    }
+
+    /// Takes back a mark that the caller made under the content lock that it still holds exclusively:
+    /// what was changed may be lost.
+    pub(crate) fn unmark_dirty(&self) {
+        let before = self
+            .state
+            .fetch_and(!(DIRTY | CHECKPOINT_NEEDED), Ordering::AcqRel);
+        assert!(
+            before & EXCLUSIVE != 0 && before & DIRTY != 0,
+            "a page is made clean that was not just dirtied"
         );
     }
 

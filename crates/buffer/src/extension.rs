@@ -8,7 +8,7 @@ use crate::descriptor::{DIRTY, IO_IN_PROGRESS, IoClaim, IoKind, TAG_VALID, VALID
 use crate::error::BufferError;
 use crate::mapping;
 use crate::pinned::PinnedBuffer;
-use crate::pool::BufferPool;
+use crate::pool::{Allocated, BufferPool};
 use crate::replacement::Patience;
 use crate::stats::{Count, IoAccount};
 use crate::strategy::Strategy;
@@ -111,6 +111,33 @@ impl BufferPool {
         victim.descriptor().publish_tag(tag, TAG_VALID | VALID);
         mapping::insert(&mut partition, tag, hash, victim.index());
         (victim, false)
+    }
+
+    /// The buffer of a block that exists and whose page the caller will overwrite as a whole. It is not
+    /// read: if it is not in the pool, the page is zeros.
+    pub(crate) fn buffer_without_read(
+        self: &Arc<Self>,
+        ctx: &mut IoContext,
+        tag: BufferTag,
+    ) -> Result<PinnedBuffer, BufferError> {
+        let (Allocated::Found(buffer) | Allocated::Fresh(buffer)) =
+            self.allocate(ctx, tag, None, Patience::Wait)?;
+        loop {
+            let state = buffer.descriptor().state();
+            if state & IO_IN_PROGRESS != 0 {
+                buffer.descriptor().wait_io(|wait_ref| ctx.wait(wait_ref));
+                continue;
+            }
+            if state & VALID != 0 {
+                return Ok(buffer);
+            }
+            if buffer.descriptor().claim_io(IoKind::Read) == IoClaim::Claimed {
+                // SAFETY: the page is claimed for a read that is not staged (`Frames`, rule 2).
+                unsafe { self.frames().page(buffer.index()).write([0; BLCKSZ]) };
+                buffer.descriptor().finish_without_read();
+                return Ok(buffer);
+            }
+        }
     }
 
     /// Makes a buffer that was mapped to a block before the block existed a new page.

@@ -39,9 +39,19 @@
 //! | `writeback` | asking the kernel to write what it has buffered |
 //! | `prefetch` | bringing blocks in without waiting |
 //! | `extension` | making a fork longer |
+//! | `critical_section`, `hints` | changing pages and logging it as one step; hints without a record |
+//! | `redo`, `invalid_pages` | pages for recovery |
 //! | `read_stream`, `write_stream` | many blocks, looking ahead |
 //! | `whole_pool` | writing all, forgetting or evicting a relation |
 //! | `stats` | counts of all that, by what it was done for |
+//!
+//! # The log
+//! Pages wait for the log, never the other way round: a page goes to disk only when the log is durable
+//! up to its LSN, which is looked at under the page's lock. Whoever changes a page does it in a
+//! [`CriticalSection`]: dirty, change, record, LSN. A record is inserted under the content locks of the
+//! pages that it is about; that may wait for writes of the log, which take no content lock, and never
+//! for its being durable. Hints have no record: [`ExclusiveGuard::mark_dirty_hint`]. While a cluster is
+//! made or recovered the pool has no log; [`redo`] gives recovery its pages.
 //!
 //! # Lock order
 //! 1. A caller's relation lock, always before anything here.
@@ -50,9 +60,10 @@
 //! 3. A fork's extension lock. Under it no content lock is waited for and no victim looked for.
 //! 4. A mapping partition, one at a time. Under it descriptors change, nothing is waited for.
 //! 5. The storage manager's own locks (fork size, descriptor cache), below 3; never under 4.
-//! 6. The notes on damaged pages, a leaf; completions take it too. Logs are written outside it.
+//! 6. The log's insert position and what lies below it (`trunkline-wal`), under 1 and 2 only; and the
+//!    notes on damaged pages, a leaf, which completions take too. The server's log is written outside it.
 //! 7. The descriptor word is no lock: its changes are single steps, and parking on it happens with
-//!    none of 3 to 5 held.
+//!    none of 3 to 6 held.
 //!
 //! Waiting for an I/O is allowed under 1 and 2, because whoever waits drives it: a completion needs
 //! none of these locks. The write-ahead log is waited for, or its flush started, with none of them, and
@@ -67,12 +78,15 @@
 mod background_writer;
 mod callbacks;
 mod checkpoint_writes;
+mod critical_section;
 mod damage;
 mod damage_log;
 mod descriptor;
 mod error;
 mod extension;
 mod frames;
+mod hints;
+mod invalid_pages;
 #[cfg(all(test, trunkline_loom))]
 mod loom_tests;
 mod mapping;
@@ -83,6 +97,7 @@ mod prefetch;
 mod read_io;
 mod read_stream;
 mod reader;
+pub mod redo;
 mod registration;
 mod replacement;
 mod stats;
@@ -97,6 +112,7 @@ mod writeback;
 
 pub use background_writer::{BackgroundWriter, BackgroundWriterConfig, Pause};
 pub use checkpoint_writes::CheckpointWrites;
+pub use critical_section::{ChangeRecord, CriticalSection, LentPage, PageOfRecord};
 pub use damage::{DamageFate, DamagedRead, PageFailure};
 pub use damage_log::ChecksumFailures;
 pub use error::BufferError;

@@ -41,6 +41,10 @@ impl PinnedBuffer {
         self.buffer
     }
 
+    pub(crate) fn pool(&self) -> &Arc<BufferPool> {
+        &self.pool
+    }
+
     /// Which block of which fork it holds.
     pub fn tag(&self) -> BufferTag {
         self.descriptor().tag()
@@ -231,12 +235,18 @@ impl Drop for ShareExclusiveGuard<'_> {
 }
 
 /// The page, to change. Whoever changes it calls [`ExclusiveGuard::mark_dirty`].
+#[derive(Debug)]
 pub struct ExclusiveGuard<'a>(&'a PinnedBuffer);
 
 impl<'a> ExclusiveGuard<'a> {
     /// A view of the page.
     pub fn page(&self) -> PageRef<'_> {
         PageRef::new(self)
+    }
+
+    /// The buffer that is locked.
+    pub fn buffer(&self) -> &'a PinnedBuffer {
+        self.0
     }
 
     /// Makes the page one that has to be written.

@@ -17,11 +17,13 @@ use crate::tag::{BufferTag, RelFork};
 use crate::write_ahead_log::{NoLog, WriteAheadLog};
 use crate::writeback::Writeback;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use trunkline_aio::{Aio, CallbackId, IoContext, RegisteredMemory};
+use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, Oid};
 use trunkline_smgr::Smgr;
+use trunkline_wal::Wal;
 
 /// Sizes and settings of a pool; fixed when it is made, except where a method says otherwise.
 #[derive(Clone, Debug)]
@@ -87,7 +89,12 @@ pub struct BufferPool {
     pub(crate) counters: Counters,
     pub(crate) streams: AtomicUsize,
     extension: Box<[Mutex<()>]>,
+    /// What pages wait for as long as there is no `wal`.
     log: Arc<dyn WriteAheadLog>,
+    /// Set once, before the first logged change.
+    wal: OnceLock<Arc<Wal>>,
+    /// `wal_consistency_checking`: a bit for each resource manager's number.
+    consistency_checking: AtomicU32,
     /// Of the victims that sessions write.
     backend_writeback: Mutex<Writeback>,
     /// Whether the next allocation wakes the background writer.
@@ -173,6 +180,8 @@ impl BufferPool {
             streams: AtomicUsize::new(0),
             extension: (0..EXTENSION_LOCKS).map(|_| Mutex::new(())).collect(),
             log,
+            wal: OnceLock::new(),
+            consistency_checking: AtomicU32::new(0),
             backend_writeback: Mutex::new(Writeback::new(
                 config.backend_flush_after_blocks,
                 IoAccount::Normal,
@@ -211,7 +220,40 @@ impl BufferPool {
 
     /// The write-ahead log that its pages wait for.
     pub(crate) fn log(&self) -> &dyn WriteAheadLog {
-        self.log.as_ref()
+        match self.wal.get() {
+            Some(wal) => wal.as_ref(),
+            None => self.log.as_ref(),
+        }
+    }
+
+    /// From here on changes are logged in `wal`, and pages wait for it. Before, while a cluster is
+    /// made or recovered, nothing is logged.
+    ///
+    /// # Panics
+    /// If the pool has a log already.
+    pub fn start_logging(&self, wal: Arc<Wal>) {
+        let first = self.wal.set(wal).is_ok();
+        assert!(first, "a buffer pool is given a second write-ahead log");
+    }
+
+    /// The log that changes go to; none while a cluster is made or recovered.
+    #[inline]
+    pub fn wal(&self) -> Option<&Arc<Wal>> {
+        self.wal.get()
+    }
+
+    /// `wal_consistency_checking`: records of these resource managers carry images of all their pages,
+    /// for recovery to compare with ([`redo::Redo::check_consistency`](crate::redo::Redo)).
+    pub fn set_wal_consistency_checking(&self, rmgrs: &[RmgrId]) {
+        let bits = rmgrs
+            .iter()
+            .fold(0, |bits, rmgr| bits | 1_u32.unbounded_shl(rmgr.0.into()));
+        self.consistency_checking.store(bits, Ordering::Relaxed);
+    }
+
+    pub(crate) fn checks_consistency_of(&self, rmgr: RmgrId) -> bool {
+        let bits = self.consistency_checking.load(Ordering::Relaxed);
+        bits & 1_u32.unbounded_shl(rmgr.0.into()) != 0
     }
 
     pub(crate) fn backend_writeback(&self) -> MutexGuard<'_, Writeback> {

@@ -2,8 +2,11 @@
 //! goes to disk (B4).
 
 use std::fmt;
+use std::io;
 use trunkline_aio::{IoContext, WaitRef};
 use trunkline_pgformat::Lsn;
+use trunkline_smgr::file_access_sqlstate;
+use trunkline_wal::{FlushState, Wal, WalError};
 
 /// What became of a flush that was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +15,8 @@ pub enum LogFlush {
     Done,
     /// An I/O on the way there. When it is complete, the durable LSN tells whether more are needed.
     InFlight(WaitRef),
+    /// Records before the LSN are still being inserted; to be asked for again.
+    Inserting,
 }
 
 /// The write-ahead log could not be made durable. Pages that need it stay dirty.
@@ -60,5 +65,36 @@ impl WriteAheadLog for NoLog {
 
     fn start_flush(&self, _: &mut IoContext, _: Lsn) -> Result<LogFlush, LogError> {
         Ok(LogFlush::Done)
+    }
+}
+
+impl WriteAheadLog for Wal {
+    fn durable_lsn(&self) -> Lsn {
+        Wal::durable_lsn(self)
+    }
+
+    fn flush(&self, io: &mut IoContext, lsn: Lsn) -> Result<(), LogError> {
+        Ok(Wal::flush(self, io, lsn)?)
+    }
+
+    fn start_flush(&self, io: &mut IoContext, lsn: Lsn) -> Result<LogFlush, LogError> {
+        Ok(match Wal::start_flush(self, io, lsn)? {
+            FlushState::Durable => LogFlush::Done,
+            FlushState::InFlight(wait_ref) => LogFlush::InFlight(wait_ref),
+            FlushState::Inserting => LogFlush::Inserting,
+        })
+    }
+}
+
+impl From<WalError> for LogError {
+    fn from(error: WalError) -> LogError {
+        let sqlstate = match error.errno() {
+            Some(errno) => file_access_sqlstate(&io::Error::from_raw_os_error(errno)),
+            None => "XX000",
+        };
+        LogError {
+            sqlstate,
+            message: error.to_string(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::{BufferPool, ReadStreamLimits, RelFork};
-use trunkline_heap::{HeapScan, ScanBlocks};
+use trunkline_heap::{HeapRelation, HeapScan, ScanBlocks};
 use trunkline_pgformat::{ItemPointer, Oid};
 use trunkline_txn::{RegisteredSnapshot, Visibility};
 use trunkline_types::{Projection, TypeError, deform};
@@ -87,7 +87,7 @@ impl<'a> CatalogReader<'a> {
         let blocks = self.pool.nblocks(RelFork::main(locator))?;
         let mut scan = HeapScan::new(
             self.pool,
-            locator,
+            HeapRelation::permanent(locator),
             ScanBlocks::new(blocks),
             ReadStreamLimits::default(),
         );
@@ -135,7 +135,7 @@ impl<'a> CatalogReader<'a> {
         let blocks = self.pool.nblocks(RelFork::main(locator))?;
         let mut scan = HeapScan::new(
             self.pool,
-            locator,
+            HeapRelation::permanent(locator),
             ScanBlocks::new(blocks),
             ReadStreamLimits::default(),
         );

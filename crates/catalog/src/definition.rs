@@ -10,6 +10,7 @@ use trunkline_types::{
 use crate::error::CatalogError;
 use crate::new_table::SYSTEM_COLUMNS;
 use crate::oids;
+use crate::relation::RelationPersistence;
 use crate::type_facts::type_facts;
 
 /// A column's NOT NULL constraint.
@@ -56,6 +57,8 @@ pub struct TableDefinition {
     pub namespace: Oid,
     /// The role that owns it.
     pub owner: Oid,
+    /// How long it lives: temporary ones are not made.
+    pub persistence: RelationPersistence,
     /// Its columns in order.
     pub columns: Vec<ColumnDefinition>,
 }
@@ -163,6 +166,7 @@ mod tests {
 
     fn table(columns: Vec<ColumnDefinition>) -> TableDefinition {
         TableDefinition {
+            persistence: RelationPersistence::Permanent,
             name: "z".into(),
             namespace: oids::PG_PUBLIC_NAMESPACE,
             owner: oids::BOOTSTRAP_SUPERUSER,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::{BufferError, BufferPool};
-use trunkline_heap::HeapWriter;
+use trunkline_heap::{HeapRelation, HeapWriter};
 use trunkline_pgformat::{ForkNumber, Oid, Xid};
 use trunkline_txn::TransactionManager;
 use trunkline_types::TupleFormer;
@@ -32,7 +32,8 @@ pub fn bootstrap(
         pool.smgr()
             .create(locator, ForkNumber::Main, false)
             .map_err(BufferError::from)?;
-        let heap = HeapWriter::new(pool, transactions, locator, Xid::BOOTSTRAP, 0);
+        let relation = HeapRelation::permanent(locator);
+        let heap = HeapWriter::new(pool, transactions, relation, Xid::BOOTSTRAP, 0);
         for row in bootstrap_rows(table)? {
             let mut tuple = form_row(&mut former, table, &row)?;
             heap.insert_frozen(&mut tuple, io)?;

@@ -95,7 +95,7 @@ impl NewTable {
             |candidate| Ok(candidate == name || context.type_exists(namespace, candidate)?),
         )?;
 
-        let class = heap_class_row(
+        let mut class = heap_class_row(
             relation,
             name,
             namespace,
@@ -104,6 +104,7 @@ impl NewTable {
             desc.len() as i16,
             horizon,
         );
+        class.relpersistence = Char(definition.persistence.code());
         let attributes = desc
             .attrs()
             .iter()
@@ -494,6 +495,7 @@ mod tests {
     use crate::copy_text::unescape;
     use crate::definition::{ColumnDefinition, NotNull};
     use crate::relation::RelationDesc;
+    use crate::relation::RelationPersistence;
     use crate::system_table::{system_table, system_table_by_name};
 
     /// What PostgreSQL 18 wrote: the new table's name, the system table, its row.
@@ -552,6 +554,7 @@ mod tests {
 
     fn table(name: &str, columns: Vec<ColumnDefinition>) -> TableDefinition {
         TableDefinition {
+            persistence: RelationPersistence::Permanent,
             name: name.to_owned(),
             namespace: oids::PG_PUBLIC_NAMESPACE,
             owner: oids::BOOTSTRAP_SUPERUSER,

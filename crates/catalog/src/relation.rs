@@ -1,5 +1,6 @@
 //! What the engine knows of a relation, built from its catalog rows.
 
+use trunkline_heap::HeapRelation;
 use trunkline_pgformat::{DEFAULTTABLESPACE_OID, GLOBALTABLESPACE_OID, Oid, RelFileLocator, Xid};
 use trunkline_types::{Align, Attribute, TupleDesc};
 
@@ -64,6 +65,15 @@ pub enum RelationPersistence {
 }
 
 impl RelationPersistence {
+    /// As `pg_class.relpersistence` has it.
+    pub const fn code(self) -> u8 {
+        match self {
+            RelationPersistence::Permanent => b'p',
+            RelationPersistence::Unlogged => b'u',
+            RelationPersistence::Temporary => b't',
+        }
+    }
+
     fn from_code(code: u8) -> Option<RelationPersistence> {
         Some(match code {
             b'p' => RelationPersistence::Permanent,
@@ -120,6 +130,14 @@ pub struct RelationDesc {
 }
 
 impl RelationDesc {
+    /// Its files, for the heap.
+    pub fn heap(&self) -> HeapRelation {
+        HeapRelation {
+            locator: self.locator,
+            logged: self.persistence == RelationPersistence::Permanent,
+        }
+    }
+
     /// The relation that these rows describe, seen from database `database`. The attribute rows
     /// may come in any order and include system columns. `map` is `pg_filenode.map`: the file
     /// number of a mapped relation.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use trunkline_aio::IoContext;
-use trunkline_heap::HeapWriter;
+use trunkline_heap::{HeapRelation, HeapWriter};
 use trunkline_pgformat::{CommandId, ItemPointer, Oid, Xid};
 use trunkline_txn::RegisteredSnapshot;
 use trunkline_types::{TupleFormer, TypeError};
@@ -77,7 +77,7 @@ impl<'a> CatalogWriter<'a> {
         HeapWriter::new(
             &self.catalog.pool,
             &self.catalog.transactions,
-            table.initial_locator(self.catalog.database),
+            HeapRelation::permanent(table.initial_locator(self.catalog.database)),
             self.xid,
             self.command_id,
         )

@@ -1,5 +1,5 @@
-//! The threads that clean and make durable while others work: the checkpointer's and the background
-//! writer's. Each takes the steps of its value, and parks between them.
+//! The threads that clean and make durable while others work: the checkpointer's, the background
+//! writer's and the WAL writer's. Each takes the steps of its value, and parks between them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,20 +11,22 @@ use trunkline_buffer::{BackgroundWriter, BufferPool};
 
 use crate::checkpoint_requests::CheckpointRequests;
 use crate::checkpointer::{Checkpointer, CheckpointerStep};
+use crate::wal_writing::WalWriting;
 
-/// The background writer's pause after a write that failed.
+/// The pause after a write that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Who takes the steps of the checkpointer and the background writer.
+/// Who takes the steps of the checkpointer, the background writer and the WAL writer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Background {
     /// Threads of the engine's own.
     #[default]
     Threads,
     /// Nobody but who waits for a checkpoint, and who calls
-    /// [`Database::step_checkpointer`](crate::Database::step_checkpointer) and
-    /// [`Database::step_background_writer`](crate::Database::step_background_writer): a simulation
-    /// that is to be the same every time.
+    /// [`Database::step_checkpointer`](crate::Database::step_checkpointer),
+    /// [`Database::step_background_writer`](crate::Database::step_background_writer) and
+    /// [`Database::step_wal_writer`](crate::Database::step_wal_writer): a simulation that is to be the
+    /// same every time.
     Driven,
 }
 
@@ -44,11 +46,12 @@ fn park(clock: &dyn Clock, pause: Duration) {
 }
 
 impl BackgroundThreads {
-    /// Starts both, each with an issuer of its own.
+    /// Starts all, each with an issuer of its own.
     pub(crate) fn start(
         clock: &Arc<dyn Clock>,
         checkpointer: (Arc<Mutex<Checkpointer>>, Arc<CheckpointRequests>, IoContext),
         writer: (Arc<Mutex<BackgroundWriter>>, Arc<BufferPool>, IoContext),
+        wal_writer: (Arc<Mutex<WalWriting>>, IoContext),
     ) -> std::io::Result<BackgroundThreads> {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut background = BackgroundThreads {
@@ -63,8 +66,14 @@ impl BackgroundThreads {
         })?;
         let (shared, pool, io) = writer;
         let own_clock = Arc::clone(clock);
+        let own_stopping = Arc::clone(&stopping);
         let thread = background.spawn("background writer", move || {
-            run_background_writer(&shared, io, own_clock.as_ref(), &stopping);
+            run_background_writer(&shared, io, own_clock.as_ref(), &own_stopping);
+        })?;
+        let (shared, io) = wal_writer;
+        let own_clock = Arc::clone(clock);
+        background.spawn("WAL writer", move || {
+            run_wal_writer(&shared, io, own_clock.as_ref(), &stopping);
         })?;
         pool.on_allocation(move || thread.unpark());
         Ok(background)
@@ -132,6 +141,26 @@ fn run_background_writer(
                 AFTER_FAILURE
             }
         };
+        io.submit();
+        park(clock, pause);
+    }
+}
+
+fn run_wal_writer(
+    shared: &Mutex<WalWriting>,
+    mut io: IoContext,
+    clock: &dyn Clock,
+    stopping: &AtomicBool,
+) {
+    while !stopping.load(Ordering::Acquire) {
+        let stepped = shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .step(&mut io);
+        let pause = stepped.unwrap_or_else(|error| {
+            tracing::error!("WAL writer: {error}");
+            AFTER_FAILURE
+        });
         io.submit();
         park(clock, pause);
     }

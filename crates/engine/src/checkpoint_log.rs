@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use trunkline_pgformat::BLCKSZ;
+use trunkline_pgformat::{BLCKSZ, Lsn};
 use trunkline_smgr::SyncTimes;
+use trunkline_wal::WalStats;
 
 use crate::checkpoint_requests::CheckpointCause;
 
@@ -20,15 +21,49 @@ pub(crate) struct CheckpointReport {
     pub(crate) sync: Duration,
     pub(crate) total: Duration,
     pub(crate) sync_times: SyncTimes,
+    /// WAL segments made, removed and recycled meanwhile.
+    pub(crate) segments: SegmentChanges,
+    /// Log from the redo point before to this one, in bytes.
+    pub(crate) distance_bytes: u64,
+    /// How much is expected between two.
+    pub(crate) estimate_bytes: u64,
+    /// The checkpoint's record.
+    pub(crate) lsn: Lsn,
+    pub(crate) redo: Lsn,
+}
+
+/// What became of WAL segments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SegmentChanges {
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    pub(crate) recycled: u64,
+}
+
+impl SegmentChanges {
+    /// From one moment to the other.
+    pub(crate) fn between(before: &WalStats, after: &WalStats) -> SegmentChanges {
+        SegmentChanges {
+            added: after.segments_made.saturating_sub(before.segments_made),
+            removed: after
+                .segments_removed
+                .saturating_sub(before.segments_removed),
+            recycled: after
+                .segments_recycled
+                .saturating_sub(before.segments_recycled),
+        }
+    }
 }
 
 /// "checkpoint starting: ..."
 pub(crate) fn starting(cause: CheckpointCause) -> String {
     let words = [
         (cause.is_shutdown, " shutdown"),
+        (cause.is_end_of_recovery, " end-of-recovery"),
         (cause.is_fast, " immediate"),
         (cause.is_forced, " force"),
         (cause.is_awaited, " wait"),
+        (cause.is_for_wal, " wal"),
         (cause.is_timed, " time"),
     ];
     let said: String = words
@@ -53,6 +88,11 @@ pub(crate) fn complete(report: &CheckpointReport) -> String {
         sync,
         total,
         sync_times,
+        segments,
+        distance_bytes,
+        estimate_bytes,
+        lsn,
+        redo,
     } = report;
     let percent = *buffers_written as f64 * 100.0 / (*buffers).max(1) as f64;
     let mebibytes = (*buffers_written * BLCKSZ as u64) as f64 / f64::from(1 << 20);
@@ -60,13 +100,20 @@ pub(crate) fn complete(report: &CheckpointReport) -> String {
     format!(
         "checkpoint complete: wrote {buffers_written} buffers ({percent:.1}%), \
          wrote {slru_written} SLRU buffers; \
-         write={}, sync={}, total={}; sync files={}, longest={}, average={}; {rate:.1} MiB/s",
+         {} WAL file(s) added, {} removed, {} recycled; \
+         write={}, sync={}, total={}; sync files={}, longest={}, average={}; \
+         distance={} kB, estimate={} kB; lsn={lsn}, redo lsn={redo}; {rate:.1} MiB/s",
+        segments.added,
+        segments.removed,
+        segments.recycled,
         seconds(*write),
         seconds(*sync),
         seconds(*total),
         sync_times.files,
         seconds(sync_times.longest),
         seconds(sync_times.average()),
+        distance_bytes / 1024,
+        estimate_bytes / 1024,
     )
 }
 
@@ -100,12 +147,23 @@ mod tests {
                 longest: Duration::from_millis(9),
                 sum: Duration::from_millis(16),
             },
+            segments: SegmentChanges {
+                added: 1,
+                removed: 0,
+                recycled: 33,
+            },
+            distance_bytes: 540_672 << 10,
+            estimate_bytes: (540_672 << 10) + 1,
+            lsn: Lsn(0x1_2345_6789),
+            redo: Lsn(0x1_0000_0028),
         };
         assert_eq!(
             complete(&report),
             "checkpoint complete: wrote 1024 buffers (6.2%), wrote 3 SLRU buffers; \
+             1 WAL file(s) added, 0 removed, 33 recycled; \
              write=2.000 s, sync=0.012 s, total=2.040 s; sync files=4, longest=0.009 s, \
-             average=0.004 s; 4.0 MiB/s"
+             average=0.004 s; distance=540672 kB, estimate=540672 kB; \
+             lsn=1/23456789, redo lsn=1/28; 4.0 MiB/s"
         );
     }
 }

@@ -23,35 +23,62 @@ pub(crate) struct CheckpointCause {
     pub(crate) is_awaited: bool,
     /// `checkpoint_timeout` has passed.
     pub(crate) is_timed: bool,
+    /// So much log was written that `max_wal_size` asks for one.
+    pub(crate) is_for_wal: bool,
+    /// Recovery ends.
+    pub(crate) is_end_of_recovery: bool,
 }
 
 impl CheckpointCause {
+    const NONE: CheckpointCause = CheckpointCause {
+        is_shutdown: false,
+        is_fast: false,
+        is_forced: false,
+        is_awaited: false,
+        is_timed: false,
+        is_for_wal: false,
+        is_end_of_recovery: false,
+    };
+
     /// CHECKPOINT's.
     pub(crate) const STATEMENT: CheckpointCause = CheckpointCause {
-        is_shutdown: false,
         is_fast: true,
         is_forced: true,
         is_awaited: true,
-        is_timed: false,
+        ..CheckpointCause::NONE
+    };
+
+    /// `max_wal_size`'s.
+    pub(crate) const WAL: CheckpointCause = CheckpointCause {
+        is_for_wal: true,
+        ..CheckpointCause::NONE
+    };
+
+    /// The one that recovery ends with.
+    pub(crate) const END_OF_RECOVERY: CheckpointCause = CheckpointCause {
+        is_fast: true,
+        is_awaited: true,
+        is_end_of_recovery: true,
+        ..CheckpointCause::NONE
     };
 
     /// A clean stop's.
     pub(crate) const SHUTDOWN: CheckpointCause = CheckpointCause {
         is_shutdown: true,
         is_fast: true,
-        is_forced: false,
-        is_awaited: false,
-        is_timed: false,
+        ..CheckpointCause::NONE
     };
 
     /// `checkpoint_timeout`'s.
     pub(crate) const TIMED: CheckpointCause = CheckpointCause {
-        is_shutdown: false,
-        is_fast: false,
-        is_forced: false,
-        is_awaited: false,
         is_timed: true,
+        ..CheckpointCause::NONE
     };
+
+    /// Whether nobody else inserts records while it lasts, so that its own record is its redo point.
+    pub(crate) const fn is_alone(self) -> bool {
+        self.is_shutdown || self.is_end_of_recovery
+    }
 
     /// One for both.
     pub(crate) fn and(self, other: CheckpointCause) -> CheckpointCause {
@@ -61,6 +88,8 @@ impl CheckpointCause {
             is_forced: self.is_forced || other.is_forced,
             is_awaited: self.is_awaited || other.is_awaited,
             is_timed: self.is_timed || other.is_timed,
+            is_for_wal: self.is_for_wal || other.is_for_wal,
+            is_end_of_recovery: self.is_end_of_recovery || other.is_end_of_recovery,
         }
     }
 }

@@ -7,10 +7,6 @@ use std::time::Duration;
 /// How long the writes pause when they are ahead of the schedule.
 pub(crate) const AHEAD_PAUSE: Duration = Duration::from_millis(100);
 
-/// The part of the WAL between two checkpoints that has been written since this one began: 0 is none,
-/// 1 is when the next one is due.
-pub(crate) type WalProgress = Box<dyn Fn() -> f64 + Send>;
-
 /// The schedule of one checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckpointSchedule {

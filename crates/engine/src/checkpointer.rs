@@ -2,11 +2,18 @@
 //! whoever waits where there is none.
 //!
 //! ```text
-//!  Idle ── asked for, or checkpoint_timeout ──▶ Writing ── all written ──▶ Syncing ── all synced ──▶
-//!   ▲         mark dirty buffers                  │ ahead of schedule: pause          │
-//!   │                                             ▼                                   ▼
-//!   └──────────────── failed: told to who waits ◀─┴───── pg_xact, pg_control, unlinks ┘
+//!  Idle ── asked for, checkpoint_timeout, max_wal_size ──▶ Writing ── all written ──▶ Syncing ──▶
+//!   ▲     redo point; commits leave; mark dirty buffers      │ ahead of schedule: pause   │
+//!   │                                                        ▼                            ▼
+//!   └── failed: told to who waits ◀──────────────────────────┴── pg_xact, record, pg_control,
+//!                                                                unlinks, old segments
 //! ```
+//!
+//! Recovery begins at the redo point. So what is in the log before it must be on disk when pg_control
+//! says so: pages, by the pass over the pool, which comes behind the redo point (every change dirties
+//! its page before it is logged); commits' entries in pg_xact, because those that were between record
+//! and entry are waited for (W10); cuts and removals of files, because
+//! none is half done at the redo point.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +21,21 @@ use std::time::Duration;
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::CheckpointWrites;
-use trunkline_pgformat::control_file::ClusterState;
-use trunkline_smgr::{SyncCycle, SyncTimes};
+use trunkline_pgformat::Lsn;
+use trunkline_pgformat::control_file::{CheckPoint, ClusterState, WalLevel};
+use trunkline_smgr::SyncCycle;
+use trunkline_wal::WalStats;
 
-use crate::checkpoint_log::{self, CheckpointReport};
+use crate::checkpoint_log::{self, CheckpointReport, SegmentChanges};
 use crate::checkpoint_requests::{CheckpointCause, CheckpointRequests};
-use crate::checkpoint_schedule::{AHEAD_PAUSE, CheckpointSchedule, WalProgress};
+use crate::checkpoint_schedule::{AHEAD_PAUSE, CheckpointSchedule};
 use crate::durable_state::DurableState;
+use crate::engine_records;
 use crate::error::{EngineError, StatementError};
 
 /// Buffers that one step of a checkpoint in a hurry deals with.
 const FAST_STEP_BUFFERS: usize = 1024;
-/// A timed checkpoint that failed is due still, but is not tried again before this has passed.
+/// A checkpoint that failed is due still, if it was, but is not tried again before this has passed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The settings of checkpoints.
@@ -37,6 +47,8 @@ pub(crate) struct CheckpointConfig {
     pub(crate) completion_target: f64,
     /// Writes in flight (`checkpoint_io_concurrency`).
     pub(crate) io_concurrency: usize,
+    /// Log between two checkpoints that `max_wal_size` allows.
+    pub(crate) wal_distance_bytes: u64,
     /// `log_checkpoints`.
     pub(crate) log: bool,
 }
@@ -108,6 +120,13 @@ impl CheckpointerCounters {
 struct Running {
     cause: CheckpointCause,
     schedule: CheckpointSchedule,
+    /// What its record will say.
+    check_point: CheckPoint,
+    /// The redo point of the one before.
+    previous_redo: Lsn,
+    /// Where the log was when it began.
+    wal_start: Lsn,
+    wal_stats: WalStats,
 }
 
 enum Phase {
@@ -129,10 +148,15 @@ pub(crate) struct Checkpointer {
     config: CheckpointConfig,
     requests: Arc<CheckpointRequests>,
     counters: Arc<CheckpointerCounters>,
-    wal_progress: WalProgress,
     phase: Phase,
+    /// Records in the log up to the last checkpoint's own.
+    records_covered: u64,
+    /// Log that is expected between two redo points.
+    estimate_bytes: f64,
     /// When the next timed one is due.
     due: Duration,
+    /// After a failure: when nobody's asking is enough again.
+    retry_at: Duration,
     /// When it would be if the running one had not begun.
     due_before: Duration,
 }
@@ -143,25 +167,27 @@ impl Checkpointer {
         config: CheckpointConfig,
         requests: Arc<CheckpointRequests>,
         counters: Arc<CheckpointerCounters>,
-        wal_progress: WalProgress,
     ) -> Checkpointer {
+        let records_covered = state.important_records();
         let due = state.clock.monotonic() + config.timeout;
         Checkpointer {
             state,
             config,
             requests,
             counters,
-            wal_progress,
             phase: Phase::Idle,
+            records_covered,
+            estimate_bytes: 0.0,
             due,
             due_before: due,
+            retry_at: Duration::ZERO,
         }
     }
 
     /// Takes one step at the time `now`.
     pub(crate) fn step(&mut self, io: &mut IoContext, now: Duration) -> CheckpointerStep {
         let step = match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Idle => return self.begin_if_due(now),
+            Phase::Idle => self.begin_if_due(io, now),
             Phase::Writing(running, writes) => self.write(io, now, running, writes),
             Phase::Syncing(running, synced) => self.sync(io, now, running, synced),
         };
@@ -173,7 +199,14 @@ impl Checkpointer {
 
     fn fail(&mut self, error: EngineError, now: Duration) {
         tracing::error!("checkpoint failed: {error}");
-        self.due = self.due_before.max(now + RETRY_AFTER);
+        if let EngineError::Transaction(error) = &error
+            && error.must_stop()
+        {
+            self.state.fail(error);
+        }
+        self.state.check_log();
+        self.retry_at = now + RETRY_AFTER;
+        self.due = self.due_before.max(self.retry_at);
         self.requests.finish(Err(StatementError {
             sqlstate: error.sqlstate(),
             message: error.to_string(),
@@ -182,47 +215,103 @@ impl Checkpointer {
         }));
     }
 
-    fn begin_if_due(&mut self, now: Duration) -> CheckpointerStep {
-        let wanted = self.requests.wanted();
+    fn begin_if_due(
+        &mut self,
+        io: &mut IoContext,
+        now: Duration,
+    ) -> Result<CheckpointerStep, EngineError> {
+        let mut wanted = self.requests.wanted();
+        self.state.check_log();
+        if let Some(failure) = self.state.failure() {
+            if wanted.is_none() {
+                return Ok(CheckpointerStep::Pause(self.config.timeout));
+            }
+            self.requests.begin();
+            let failure = StatementError::new("58030", failure);
+            self.requests.finish(Err(failure));
+            return Ok(CheckpointerStep::Again);
+        }
+        let may_try = now >= self.retry_at;
+        if may_try && is_wal_due(&self.state, self.config.wal_distance_bytes) {
+            let cause = CheckpointCause::WAL;
+            wanted = Some(wanted.map_or(cause, |wanted| wanted.and(cause)));
+        }
         let is_due = now >= self.due;
         let cause = match (wanted, is_due) {
             (Some(wanted), false) => wanted,
             (Some(wanted), true) => wanted.and(CheckpointCause::TIMED),
             (None, true) => CheckpointCause::TIMED,
-            (None, false) => return CheckpointerStep::Pause(self.due - now),
+            (None, false) => return Ok(CheckpointerStep::Pause(self.due - now)),
         };
         self.due_before = std::mem::replace(&mut self.due, now + self.config.timeout);
         self.requests.begin();
         // A stop is neither the one nor the other, as in PostgreSQL.
-        if wanted.is_some_and(|wanted| !wanted.is_shutdown) {
+        if wanted.is_some_and(|wanted| !wanted.is_alone()) {
             add(&self.counters.num_requested, 1);
         } else if wanted.is_none() {
             add(&self.counters.num_timed, 1);
         }
-        if let Some(failure) = self.state.failure() {
-            let failure = StatementError::new("58030", failure);
-            self.requests.finish(Err(failure));
-            return CheckpointerStep::Again;
-        }
-        // Before anything that the checkpoint is to cover is looked at.
-        let is_idle = self.state.is_idle();
-        self.state.smgr.begin_checkpoint();
-        let writes = CheckpointWrites::begin(&self.state.pool, self.config.io_concurrency);
-        if is_idle && writes.total() == 0 && !cause.is_forced && !cause.is_shutdown {
+        let is_idle = self.state.important_records() == self.records_covered;
+        if is_idle && !cause.is_forced && !cause.is_alone() {
             tracing::debug!("checkpoint skipped because system is idle");
             self.requests.finish(Ok(()));
-            return CheckpointerStep::Again;
+            return Ok(CheckpointerStep::Again);
         }
         if self.config.log {
             tracing::info!("{}", checkpoint_log::starting(cause));
         }
-        let schedule = CheckpointSchedule {
-            started: now,
-            timeout: self.config.timeout,
-            completion_target: self.config.completion_target,
+        let running = self.begin(io, cause, now)?;
+        // Behind the redo point: what is dirty by then has to be written.
+        let writes = CheckpointWrites::begin(&self.state.pool, self.config.io_concurrency);
+        self.phase = Phase::Writing(running, writes);
+        Ok(CheckpointerStep::Again)
+    }
+
+    /// Sets the redo point.
+    fn begin(
+        &self,
+        io: &mut IoContext,
+        cause: CheckpointCause,
+        now: Duration,
+    ) -> Result<Running, EngineError> {
+        let state = &self.state;
+        let wal = &state.wal;
+        let wal_stats = wal.stats();
+        let wal_start = wal.insert_lsn();
+        if cause.is_shutdown {
+            state.write_control(io, |control| control.state = ClusterState::ShuttingDown)?;
+        }
+        // Before the redo point: files whose removal is asked for from here on stay.
+        state.smgr.begin_checkpoint();
+        let redo = if cause.is_alone() {
+            // So that nobody has anything to flush, which could pad the log.
+            wal.flush(io, wal_start)?;
+            wal.begin_shutdown_checkpoint()
+        } else {
+            state
+                .set_redo_point(io, |io| wal.begin_checkpoint(io, WalLevel::Replica))?
+                .start
         };
-        self.phase = Phase::Writing(Running { cause, schedule }, writes);
-        CheckpointerStep::Again
+        state.transactions.begin_checkpoint().wait(io)?;
+        Ok(Running {
+            cause,
+            schedule: CheckpointSchedule {
+                started: now,
+                timeout: self.config.timeout,
+                completion_target: self.config.completion_target,
+            },
+            check_point: state.check_point(redo, cause.is_alone()),
+            previous_redo: state.control_copy().check_point_copy.redo,
+            wal_start,
+            wal_stats,
+        })
+    }
+
+    /// The part of the log between two checkpoints that has been written since `running` began.
+    fn wal_progress(&self, running: &Running) -> f64 {
+        let written = self.state.wal.durable_lsn().0;
+        let since = written.saturating_sub(running.wal_start.0);
+        since as f64 / self.config.wal_distance_bytes.max(1) as f64
     }
 
     fn write(
@@ -237,7 +326,7 @@ impl Checkpointer {
         let has_more = writes.done() < writes.total();
         let is_ahead = running
             .schedule
-            .is_ahead(now, written, (self.wal_progress)());
+            .is_ahead(now, written, self.wal_progress(&running));
         if has_more && !is_fast && is_ahead {
             // Nothing is left in flight, with its pages locked, over a pause.
             writes.settle(io);
@@ -283,37 +372,107 @@ impl Checkpointer {
                 return Err(error);
             }
         }
-        let slru_written = self.state.transactions.flush()?;
+        let slru_written = self.state.transactions.flush(io)?;
+        add(&self.counters.slru_written, slru_written);
         let sync = clock.monotonic().saturating_sub(synced.began);
         add(&self.counters.sync_us, micros(sync));
-        add(&self.counters.slru_written, slru_written);
-        let state = match running.cause.is_shutdown {
-            true => ClusterState::ShutDown,
-            false => ClusterState::InProduction,
-        };
-        self.state.write_control(state, io)?;
+        let lsn = self.insert_record(io, &running)?;
+        let is_alone = running.cause.is_alone();
+        self.state.write_control(io, |control| {
+            control.state = match is_alone {
+                true => ClusterState::ShutDown,
+                false => ClusterState::InProduction,
+            };
+            control.check_point = lsn;
+            control.check_point_copy = running.check_point.clone();
+            control.min_recovery_point = Lsn::INVALID;
+            control.min_recovery_point_tli = 0;
+        })?;
         self.state.smgr.end_checkpoint();
+        self.remove_old_segments(&running);
         add(&self.counters.num_done, 1);
-        self.log_complete(&running, &synced, sync, slru_written);
+        let report = self.report(&running, &synced, sync, lsn);
+        self.log_complete(CheckpointReport {
+            slru_written,
+            ..report
+        });
         self.requests.finish(Ok(()));
         Ok(CheckpointerStep::Again)
     }
 
-    fn log_complete(&self, running: &Running, synced: &Synced, sync: Duration, slru_written: u64) {
-        if !self.config.log {
-            return;
+    /// Inserts the record of the checkpoint, durably.
+    fn insert_record(&mut self, io: &mut IoContext, running: &Running) -> Result<Lsn, EngineError> {
+        let wal = &self.state.wal;
+        let is_alone = running.cause.is_alone();
+        if !is_alone {
+            let xacts = self.state.transactions.running_xacts();
+            engine_records::running_xacts(wal, io, xacts)?;
         }
+        let covered = self.state.important_records() + 1;
+        let record = engine_records::check_point(wal, io, &running.check_point, is_alone)?;
+        if is_alone && record.start != running.check_point.redo {
+            let error = StatementError::new(
+                "XX000",
+                "concurrent write-ahead log activity while database system is shutting down",
+            );
+            self.state.fail(&error);
+            return Err(error.into());
+        }
+        engine_records::flush(wal, io, record)?;
+        self.records_covered = covered;
+        Ok(record.start)
+    }
+
+    fn remove_old_segments(&mut self, running: &Running) {
+        let (previous, redo) = (running.previous_redo, running.check_point.redo);
+        let distance = redo.0.saturating_sub(previous.0) as f64;
+        self.estimate_bytes = if self.estimate_bytes < distance {
+            distance
+        } else {
+            0.9 * self.estimate_bytes + 0.1 * distance
+        };
+        if let Err(error) = self.state.wal.remove_old_segments(previous, redo) {
+            tracing::warn!("could not remove old WAL segments: {error}");
+        }
+    }
+
+    fn report(
+        &self,
+        running: &Running,
+        synced: &Synced,
+        sync: Duration,
+        lsn: Lsn,
+    ) -> CheckpointReport {
         let started = running.schedule.started;
-        let sync_times: SyncTimes = synced.cycle.times();
-        let report = CheckpointReport {
+        let redo = running.check_point.redo;
+        CheckpointReport {
             buffers_written: synced.buffers_written,
             buffers: self.state.pool.buffers(),
-            slru_written,
+            slru_written: 0,
             write: synced.began.saturating_sub(started),
             sync,
             total: self.state.clock.monotonic().saturating_sub(started),
-            sync_times,
-        };
-        tracing::info!("{}", checkpoint_log::complete(&report));
+            sync_times: synced.cycle.times(),
+            segments: SegmentChanges::between(&running.wal_stats, &self.state.wal.stats()),
+            distance_bytes: redo.0.saturating_sub(running.previous_redo.0),
+            estimate_bytes: self.estimate_bytes as u64,
+            lsn,
+            redo,
+        }
     }
+
+    fn log_complete(&self, report: CheckpointReport) {
+        if self.config.log {
+            tracing::info!("{}", checkpoint_log::complete(&report));
+        }
+    }
+}
+
+/// Whether so much log was written since the last redo point that `max_wal_size` asks for a checkpoint
+/// (PostgreSQL's `XLogCheckpointNeeded`): whole segments count.
+pub(crate) fn is_wal_due(state: &DurableState, distance_bytes: u64) -> bool {
+    let size = state.wal.config().segment_size;
+    let segments = distance_bytes / u64::from(size.bytes());
+    let redo = size.segment_of(state.wal.redo());
+    size.segment_of(state.wal.durable_lsn()) >= redo + segments.max(1)
 }

@@ -1,50 +1,35 @@
 //! A database system: everything of one data directory, from open to clean stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use trunkline_aio::{
-    Aio, AioConfig, Clock, IoContext, Method, MethodKind, OsStorage, Storage, SystemClock,
-};
-use trunkline_buffer::{
-    BackgroundWriter, BackgroundWriterConfig, BufferPool, HugePages, IoAccount, Pause, PoolConfig,
-};
+use trunkline_aio::{Aio, Clock, IoContext, Method, OsStorage, Storage, SystemClock};
+use trunkline_buffer::{BackgroundWriter, BufferError, BufferPool, IoAccount, Pause};
 use trunkline_catalog::Catalog;
 use trunkline_heap::InsertTargets;
-use trunkline_pgformat::control_file::{ClusterState, ControlFile};
-use trunkline_pgformat::slru::XACT_DIRECTORY;
 use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RelFileLocator};
-use trunkline_smgr::{Smgr, SmgrConfig};
-use trunkline_txn::{
-    FullXid, LockManager, LockOwner, SlruConfig, TransactionManager, TxnConfig, XidLimits,
-};
+use trunkline_smgr::Smgr;
+use trunkline_txn::{LockManager, LockOwner, TransactionManager};
+use trunkline_wal::Wal;
 
 use crate::background::{Background, BackgroundThreads};
 use crate::checkpoint_requests::{CheckpointCause, CheckpointRequests};
 use crate::checkpointer::{
-    CheckpointConfig, Checkpointer, CheckpointerCounters, CheckpointerStats, CheckpointerStep,
+    Checkpointer, CheckpointerCounters, CheckpointerStats, CheckpointerStep,
 };
-use crate::data_directory::{
-    ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, check_relation_maps,
-    inspect,
-};
+use crate::data_directory::{DataDirectoryError, Found, LockFile, inspect};
 use crate::durable_state::DurableState;
-use crate::engine_threads::{EngineThreads, ThreadError};
+use crate::engine_threads::EngineThreads;
 use crate::error::{EngineError, StatementError};
 use crate::failed_tails::FailedTails;
-use crate::init::{bootstrap_aio, initialise_on};
+use crate::init::{InitOptions, bootstrap_aio, initialise_with};
 use crate::memory_limit::usable_memory_bytes;
 use crate::session::Session;
 use crate::sessions::Sessions;
-use crate::settings::{ServerSettings, SessionSettings, SettingError, SettingValue};
-
-/// Pages of pg_xact kept in memory.
-const PG_XACT_BUFFERS: usize = 64;
-
-/// Issuers beyond what sessions and their scans need: start, checkpoint, commit log.
-const SPARE_ISSUERS: u32 = 16;
+use crate::settings::{ServerSettings, SessionSettings, SettingError};
+use crate::start::clear_temporary_files;
+use crate::wal_writing::WalWriting;
 
 /// How to open a data directory.
 #[derive(Clone, Debug, Default)]
@@ -68,29 +53,30 @@ pub struct BackgroundWriterStats {
 
 /// A running database system.
 pub struct Database {
-    data_dir: PathBuf,
-    started: SystemTime,
-    clock: Arc<dyn Clock>,
-    settings: Arc<ServerSettings>,
-    aio: Arc<Aio>,
-    smgr: Arc<Smgr>,
-    pool: Arc<BufferPool>,
-    transactions: Arc<TransactionManager>,
-    catalog: Catalog,
-    threads: EngineThreads,
-    sessions: Arc<Sessions>,
-    system_identifier: u64,
-    durable: Arc<DurableState>,
-    checkpoint_requests: Arc<CheckpointRequests>,
-    checkpointer_counters: Arc<CheckpointerCounters>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) started: SystemTime,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) aio: Arc<Aio>,
+    pub(crate) smgr: Arc<Smgr>,
+    pub(crate) pool: Arc<BufferPool>,
+    pub(crate) transactions: Arc<TransactionManager>,
+    pub(crate) catalog: Catalog,
+    pub(crate) threads: EngineThreads,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) system_identifier: u64,
+    pub(crate) durable: Arc<DurableState>,
+    pub(crate) checkpoint_requests: Arc<CheckpointRequests>,
+    pub(crate) checkpointer_counters: Arc<CheckpointerCounters>,
     /// Held for a step at a time.
-    checkpointer: Arc<Mutex<Checkpointer>>,
-    background_writer: Arc<Mutex<BackgroundWriter>>,
-    background: Mutex<Option<BackgroundThreads>>,
-    insert_targets: InsertTargets,
-    failed_tails: FailedTails,
+    pub(crate) checkpointer: Arc<Mutex<Checkpointer>>,
+    pub(crate) background_writer: Arc<Mutex<BackgroundWriter>>,
+    pub(crate) wal_writing: Arc<Mutex<WalWriting>>,
+    pub(crate) background: Mutex<Option<BackgroundThreads>>,
+    pub(crate) insert_targets: InsertTargets,
+    pub(crate) failed_tails: FailedTails,
     /// Given back last.
-    lock_file: LockFile,
+    pub(crate) lock_file: LockFile,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -156,8 +142,8 @@ impl Database {
     /// Opens the data directory `path`.
     ///
     /// # Errors
-    /// It is no data directory, is in use, was not stopped cleanly, or something in it or in the
-    /// settings cannot be used.
+    /// It is no data directory, is in use, cannot be recovered, or something in it or in the settings
+    /// cannot be used.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Database>, EngineError> {
         Database::open_on(Foundation::default(), path, options)
     }
@@ -189,171 +175,9 @@ impl Database {
                 }
                 .into());
             }
-            initialise_on(&foundation, path)?;
+            initialise_with(&foundation, path, &InitOptions::default())?;
         }
         Self::start(path, options, foundation)
-    }
-
-    fn start(
-        path: &Path,
-        options: &OpenOptions,
-        foundation: Foundation,
-    ) -> Result<Arc<Database>, EngineError> {
-        let Foundation {
-            storage,
-            method,
-            clock,
-            background,
-        } = foundation;
-        let data_dir = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        let lock_file = LockFile::acquire(&data_dir)?;
-        let mut settings = ServerSettings::load(&data_dir, &options.overrides)?;
-        resolve_defaults(&mut settings, &data_dir);
-        let config = aio_config(&settings)?;
-        let aio = match method {
-            Some(method) => Aio::start_with(config, method)?,
-            None => Aio::start(config)?,
-        };
-        settings.resolve(
-            "io_method",
-            SettingValue::Text(aio.method_name().to_owned()),
-        );
-        let mut io = aio.issuer(0)?;
-        let control_store = ControlFileStore::new(Arc::clone(&storage), &data_dir);
-        let mut control = control_store.read(&mut io)?;
-        if control.state != ClusterState::ShutDown {
-            return Err(DataDirectoryError::NotCleanlyStopped {
-                path: data_dir,
-                state: control.state.description().to_owned(),
-            }
-            .into());
-        }
-        check_relation_maps(storage.as_ref(), &data_dir, &mut io)?;
-        let direct = settings
-            .text("io_direct")
-            .split(',')
-            .any(|kind| kind == "data");
-        let smgr = Smgr::new(
-            Arc::clone(&storage),
-            &aio,
-            data_dir.clone(),
-            SmgrConfig {
-                max_open_files: usize_setting(&settings, "max_files_per_process"),
-                direct,
-            },
-        );
-        let pool = BufferPool::new(
-            pool_config(&settings, &control),
-            Arc::clone(&aio),
-            Arc::clone(&smgr),
-        )?;
-        let locks = Arc::new(LockManager::new(
-            Arc::clone(&clock),
-            Duration::from_millis(settings.integer("deadlock_timeout").unsigned_abs()),
-        ));
-        let transactions = TransactionManager::start(
-            TxnConfig {
-                next_xid: FullXid(control.check_point_copy.next_full_xid),
-                limits: XidLimits {
-                    oldest_xid: FullXid(u64::from(control.check_point_copy.oldest_xid.0)),
-                    oldest_database: DATABASE_OID,
-                    oldest_database_name: Some("postgres".to_owned()),
-                },
-                pg_xact: SlruConfig {
-                    directory: data_dir.join(XACT_DIRECTORY),
-                    buffers: PG_XACT_BUFFERS,
-                    direct,
-                },
-            },
-            &aio,
-            Arc::clone(&storage),
-            locks,
-        )?;
-        let catalog = Catalog::new(&pool, &transactions, DATABASE_OID);
-        let max_connections = usize_setting(&settings, "max_connections");
-        clear_temporary_files(storage.as_ref(), &data_dir)?;
-        // From here on only a clean stop is durable.
-        let stopped = control.clone();
-        control.state = ClusterState::InProduction;
-        control.time = unix_seconds(clock.as_ref());
-        if let Err(error) = control_store.write(&control, &mut io) {
-            // It may be in place all the same, with nothing changed that would justify it.
-            if let Err(error) = control_store.write(&stopped, &mut io) {
-                tracing::warn!("{error}");
-            }
-            return Err(error.into());
-        }
-        drop(io);
-        let system_identifier = control.system_identifier;
-        let sessions = Arc::new(Sessions::new(max_connections));
-        let durable = Arc::new(DurableState::new(
-            Arc::clone(&clock),
-            Arc::clone(&pool),
-            Arc::clone(&transactions),
-            Arc::clone(&sessions),
-            control_store,
-            control,
-        ));
-        let checkpoint_requests = Arc::new(CheckpointRequests::default());
-        let checkpointer_counters = Arc::new(CheckpointerCounters::default());
-        let checkpointer = Arc::new(Mutex::new(Checkpointer::new(
-            Arc::clone(&durable),
-            checkpoint_config(&settings),
-            Arc::clone(&checkpoint_requests),
-            Arc::clone(&checkpointer_counters),
-            // No WAL is written, so none has been.
-            Box::new(|| 0.0),
-        )));
-        let background_writer = Arc::new(Mutex::new(BackgroundWriter::new(
-            &pool,
-            background_writer_config(&settings),
-        )));
-        let background = match background {
-            Background::Driven => None,
-            Background::Threads => Some(
-                BackgroundThreads::start(
-                    &clock,
-                    (
-                        Arc::clone(&checkpointer),
-                        Arc::clone(&checkpoint_requests),
-                        aio.issuer(0)?,
-                    ),
-                    (
-                        Arc::clone(&background_writer),
-                        Arc::clone(&pool),
-                        aio.issuer(0)?,
-                    ),
-                )
-                .map_err(ThreadError::NotStarted)?,
-            ),
-        };
-        Ok(Arc::new(Database {
-            data_dir,
-            started: UNIX_EPOCH + clock.since_epoch(),
-            clock,
-            // A statement has its own thread and one for each partition of its scans.
-            threads: EngineThreads::new(max_connections * (1 + partitions())),
-            settings: Arc::new(settings),
-            aio,
-            smgr,
-            pool,
-            transactions,
-            catalog,
-            sessions,
-            system_identifier,
-            durable,
-            checkpoint_requests,
-            checkpointer_counters,
-            checkpointer,
-            background_writer,
-            background: Mutex::new(background),
-            insert_targets: InsertTargets::new(),
-            failed_tails: FailedTails::default(),
-            lock_file,
-        }))
     }
 
     /// The directory that holds it.
@@ -435,21 +259,19 @@ impl Database {
         user: &str,
         options: &[(String, String)],
     ) -> Result<Session, EngineError> {
+        self.check_failure()?;
         let registration = self.sessions.register(user, "postgres")?;
         let settings = SessionSettings::new(Arc::clone(&self.settings), options)?;
         Ok(Session::new(Arc::clone(self), registration, settings))
     }
 
     /// An OID that was not given out before; it wraps past those of the system's objects.
-    pub fn new_oid(&self) -> Oid {
-        const FIRST_NORMAL: u32 = trunkline_catalog::oids::FIRST_NORMAL_OBJECT.0;
-        let after = |oid: u32| oid.max(FIRST_NORMAL).checked_add(1).unwrap_or(FIRST_NORMAL);
-        let oid = self
-            .durable
-            .next_oid
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |oid| Some(after(oid)))
-            .unwrap_or_else(|oid| oid);
-        Oid(oid.max(FIRST_NORMAL))
+    ///
+    /// # Errors
+    /// The log has failed, or there is no issuer to log with which ones are given out.
+    pub fn new_oid(&self) -> Result<Oid, BufferError> {
+        let mut io = self.aio.issuer(0)?;
+        self.durable.oids.next(&self.durable.wal, &mut io)
     }
 
     /// A number for a relation's files that no file has.
@@ -459,7 +281,7 @@ impl Database {
     pub fn new_rel_number(&self, like: RelFileLocator) -> Result<RelFileLocator, EngineError> {
         loop {
             let locator = RelFileLocator {
-                rel_number: self.new_oid().0,
+                rel_number: self.new_oid()?.0,
                 ..like
             };
             if !self.smgr.exists(locator, ForkNumber::Main)? {
@@ -481,7 +303,7 @@ impl Database {
         self.request_checkpoint(CheckpointCause::STATEMENT, io)
     }
 
-    fn request_checkpoint(
+    pub(crate) fn request_checkpoint(
         &self,
         cause: CheckpointCause,
         io: &mut IoContext,
@@ -516,6 +338,19 @@ impl Database {
         Ok(lock(&self.background_writer).step(io)?)
     }
 
+    /// Takes one step of the WAL writer. Gives how long to pause after it.
+    ///
+    /// # Errors
+    /// The log has failed, or a segment could not be made ahead.
+    pub fn step_wal_writer(&self, io: &mut IoContext) -> Result<Duration, EngineError> {
+        lock(&self.wal_writing).step(io)
+    }
+
+    /// The write-ahead log.
+    pub fn wal(&self) -> &Arc<Wal> {
+        &self.durable.wal
+    }
+
     /// What the checkpointer has done since the start.
     pub fn checkpointer_stats(&self) -> CheckpointerStats {
         self.checkpointer_counters.snapshot()
@@ -531,10 +366,39 @@ impl Database {
         }
     }
 
-    /// Why nothing can be made durable any more, if so: a sync failed. The system is to be stopped,
-    /// which will not be a clean stop.
+    /// Why nothing can be made durable any more, if so: a sync or the write-ahead log failed, or what
+    /// became of a commit is not known. The system is to be stopped, which will not be a clean stop;
+    /// recovery at the next start is the retry.
     pub fn failure(&self) -> Option<&str> {
         self.durable.failure()
+    }
+
+    /// Has `told` called, with the reason, when the system fails so; at once if it has. Whoever runs
+    /// it ends the process then, and not with success.
+    pub fn on_failure(&self, told: impl FnOnce(&str) + Send + 'static) {
+        self.durable.on_failure(Box::new(told));
+    }
+
+    /// Nothing can be made durable any more: sessions are told to end, and no stop will be clean.
+    pub(crate) fn fail(&self, error: &EngineError) {
+        self.durable.fail(error);
+    }
+
+    /// Refuses to go on after a failure.
+    ///
+    /// # Errors
+    /// 57P02.
+    pub(crate) fn check_failure(&self) -> Result<(), EngineError> {
+        self.durable.check_log();
+        match self.failure() {
+            None => Ok(()),
+            Some(reason) => Err(StatementError::new(
+                "57P02",
+                format!("the database system has failed: {reason}"),
+            )
+            .with_hint("It recovers when it is started again.")
+            .into()),
+        }
     }
 
     /// Stops cleanly: sessions end, everything is written and synced, and pg_control says so. Stopping
@@ -559,6 +423,7 @@ impl Database {
         self.threads.stop();
         // From here on, who stops takes the steps, of a checkpoint that runs as well.
         drop(lock(&self.background).take());
+        self.check_failure()?;
         clear_temporary_files(self.smgr.storage().as_ref(), &self.data_dir)?;
         let mut io = self.aio.issuer(0)?;
         // Nobody looks at any table any more.
@@ -597,131 +462,6 @@ impl Database {
 /// How many partitions a scan may have: one for each processor.
 pub fn partitions() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn usize_setting(settings: &ServerSettings, name: &str) -> usize {
-    usize::try_from(settings.integer(name)).unwrap_or(0)
-}
-
-/// Defaults that depend on the machine.
-fn resolve_defaults(settings: &mut ServerSettings, data_dir: &Path) {
-    if settings.integer("shared_buffers") < 0 {
-        // Whole megabytes, as people write them.
-        let megabytes = (usable_memory_bytes() / (4 << 20)).max(1);
-        let blocks = megabytes * (1 << 20) / BLCKSZ as u64;
-        let blocks = i64::try_from(blocks).unwrap_or(i64::MAX);
-        settings.resolve("shared_buffers", SettingValue::Integer(blocks));
-    }
-    if settings.integer("io_max_concurrency") < 0 {
-        settings.resolve("io_max_concurrency", SettingValue::Integer(64));
-    }
-    let directory = data_dir.display().to_string();
-    settings.resolve("data_directory", SettingValue::Text(directory));
-    settings.resolve("data_checksums", SettingValue::Bool(true));
-}
-
-fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {
-    let method = match settings.text("io_method") {
-        "auto" => None,
-        name => Some(name.parse::<MethodKind>()?),
-    };
-    let connections = u32::try_from(settings.integer("max_connections")).unwrap_or(100);
-    // A statement reads catalogs, loads, and scans in partitions.
-    let each = u32::try_from(2 + partitions()).unwrap_or(3);
-    let defaults = AioConfig::default();
-    let workers = u32::try_from(settings.integer("io_workers")).unwrap_or(3);
-    Ok(AioConfig {
-        method,
-        max_issuers: (connections.saturating_mul(each)).saturating_add(SPARE_ISSUERS),
-        io_max_concurrency: u32::try_from(settings.integer("io_max_concurrency")).unwrap_or(64),
-        io_combine_limit_bytes: bytes_of_blocks(
-            settings
-                .integer("io_combine_limit")
-                .min(settings.integer("io_max_combine_limit")),
-        ),
-        io_max_combine_limit_bytes: bytes_of_blocks(settings.integer("io_max_combine_limit")),
-        io_min_workers: workers.min(defaults.io_min_workers),
-        io_max_workers: workers.max(defaults.io_min_workers),
-        ..defaults
-    })
-}
-
-fn bytes_of_blocks(blocks: i64) -> u32 {
-    u32::try_from(blocks).map_or(u32::MAX, |blocks| blocks.saturating_mul(BLCKSZ as u32))
-}
-
-fn milliseconds(settings: &ServerSettings, name: &str) -> Duration {
-    Duration::from_millis(settings.integer(name).unsigned_abs())
-}
-
-fn checkpoint_config(settings: &ServerSettings) -> CheckpointConfig {
-    CheckpointConfig {
-        timeout: Duration::from_secs(settings.integer("checkpoint_timeout").unsigned_abs()),
-        completion_target: settings.real("checkpoint_completion_target"),
-        io_concurrency: usize_setting(settings, "checkpoint_io_concurrency"),
-        log: settings.switch("log_checkpoints"),
-    }
-}
-
-fn background_writer_config(settings: &ServerSettings) -> BackgroundWriterConfig {
-    BackgroundWriterConfig {
-        delay: milliseconds(settings, "bgwriter_delay"),
-        lru_max_pages: u32::try_from(settings.integer("bgwriter_lru_maxpages")).unwrap_or(100),
-        lru_multiplier: settings.real("bgwriter_lru_multiplier"),
-    }
-}
-
-fn pool_config(settings: &ServerSettings, control: &ControlFile) -> PoolConfig {
-    let concurrency = |name| u32::try_from(settings.integer(name)).unwrap_or(16);
-    let flush_after = |name| u32::try_from(settings.integer(name)).unwrap_or(0);
-    let combine_blocks = settings
-        .integer("io_combine_limit")
-        .min(settings.integer("io_max_combine_limit"));
-    PoolConfig {
-        shared_buffers_bytes: settings.integer("shared_buffers").unsigned_abs() * BLCKSZ as u64,
-        huge_pages: match settings.text("huge_pages") {
-            "on" => HugePages::On,
-            "off" => HugePages::Off,
-            _ => HugePages::Try,
-        },
-        io_combine_limit_bytes: bytes_of_blocks(combine_blocks),
-        effective_io_concurrency: concurrency("effective_io_concurrency"),
-        maintenance_io_concurrency: concurrency("maintenance_io_concurrency"),
-        data_checksums: control.data_checksum_version != 0,
-        checkpoint_flush_after_blocks: flush_after("checkpoint_flush_after"),
-        bgwriter_flush_after_blocks: flush_after("bgwriter_flush_after"),
-        backend_flush_after_blocks: flush_after("backend_flush_after"),
-    }
-}
-
-/// Removes what spilled to disk and was left: files directly under `base/pgsql_tmp`, and those in
-/// its directories.
-fn clear_temporary_files(storage: &dyn Storage, data_dir: &Path) -> Result<(), EngineError> {
-    fn clear(storage: &dyn Storage, directory: &Path) -> std::io::Result<()> {
-        for entry in storage.list(directory)? {
-            let path = directory.join(&entry.name);
-            if entry.kind == trunkline_aio::FileKind::Directory {
-                clear(storage, &path)?;
-                storage.remove_dir(&path)?;
-            } else {
-                storage.unlink(&path)?;
-            }
-        }
-        Ok(())
-    }
-    let directory = data_dir.join("base/pgsql_tmp");
-    let made = match storage.exists(&directory) {
-        Ok(true) => clear(storage, &directory),
-        Ok(false) => storage.create_dir(&directory),
-        Err(error) => Err(error),
-    };
-    made.map_err(|source| {
-        DataDirectoryError::File {
-            path: directory,
-            source,
-        }
-        .into()
-    })
 }
 
 pub(crate) fn unix_seconds(clock: &dyn Clock) -> i64 {

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use trunkline_aio::IoContext;
 use trunkline_catalog::{
-    CatalogError, CatalogWriter, FrozenHorizon, NewTable, RelationDesc, TableDefinition, oids,
+    CatalogError, CatalogWriter, FrozenHorizon, NewTable, RelationDesc, RelationPersistence,
+    TableDefinition, oids,
 };
 use trunkline_pgformat::{DEFAULTTABLESPACE_OID, ForkNumber, Oid, RelFileLocator, Xid};
 use trunkline_txn::{LockMode, LockTag};
 
 use crate::data_directory::DATABASE_OID;
-use crate::error::EngineError;
+use crate::engine_records;
+use crate::error::{EngineError, StatementError};
 use crate::session::Session;
 
 /// What CREATE TABLE did.
@@ -36,6 +38,9 @@ impl Session {
         io: &mut IoContext,
     ) -> Result<CreateTableOutcome, EngineError> {
         definition.validate()?;
+        if definition.persistence == RelationPersistence::Temporary {
+            return Err(StatementError::new("0A000", "temporary tables are not supported").into());
+        }
         trunkline_catalog::check_namespace(definition.namespace, &definition.name)?;
         self.lock_name(definition.namespace, &definition.name)?;
         let snapshot = self.snapshot()?;
@@ -59,7 +64,7 @@ impl Session {
         };
         let mut new = {
             let mut view = database.catalog().view(&snapshot, own_changes, io);
-            let mut context = view.new_table_context(|| Ok(database.new_oid()));
+            let mut context = view.new_table_context(|| Ok(database.new_oid()?));
             NewTable::build(definition, horizon, &mut context)?
         };
         let locator = RelFileLocator {
@@ -82,8 +87,7 @@ impl Session {
             LockMode::AccessExclusive,
         )?;
         self.note_changed_relation(oid)?;
-        transaction.with_pending_files(|pending| pending.created(locator));
-        database.smgr().create(locator, ForkNumber::Main, false)?;
+        self.create_files(locator, definition.persistence, io)?;
         CatalogWriter::new(
             database.catalog(),
             &snapshot,
@@ -141,8 +145,7 @@ impl Session {
         let database = Arc::clone(self.database());
         let locator = database.new_rel_number(relation.locator)?;
         self.note_changed_relation(relation.oid)?;
-        transaction.with_pending_files(|pending| pending.created(locator));
-        database.smgr().create(locator, ForkNumber::Main, false)?;
+        self.create_files(locator, relation.persistence, io)?;
         CatalogWriter::new(
             database.catalog(),
             &snapshot,
@@ -153,6 +156,31 @@ impl Session {
         .set_relfilenode(relation.oid, locator.rel_number)?;
         transaction.with_pending_files(|pending| pending.dropped(relation.locator));
         transaction.increment_command()?;
+        Ok(())
+    }
+
+    /// Makes a relation's files. They go if the transaction aborts. Of an unlogged table, the init fork,
+    /// which it gets its files from after a crash, is in the log, and the main fork is not.
+    fn create_files(
+        &self,
+        locator: RelFileLocator,
+        persistence: RelationPersistence,
+        io: &mut IoContext,
+    ) -> Result<(), EngineError> {
+        let transaction = self.transaction()?;
+        let xid = transaction.assign_xid()?.xid();
+        transaction.with_pending_files(|pending| pending.created(locator));
+        let smgr = self.database().smgr();
+        smgr.create(locator, ForkNumber::Main, false)?;
+        let logged = match persistence {
+            RelationPersistence::Unlogged => {
+                smgr.create(locator, ForkNumber::Init, false)?;
+                ForkNumber::Init
+            }
+            _ => ForkNumber::Main,
+        };
+        // Behind the file: a checkpoint whose redo point is behind the record syncs its name.
+        engine_records::fork_created(self.database().wal(), io, xid, locator, logged)?;
         Ok(())
     }
 

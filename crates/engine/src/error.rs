@@ -1,15 +1,19 @@
 //! Why an engine operation failed, with the SQLSTATE and texts that PostgreSQL would give.
 
+use std::io;
+
 use thiserror::Error;
 use trunkline_aio::AioError;
 use trunkline_buffer::BufferError;
 use trunkline_catalog::CatalogError;
 use trunkline_heap::HeapError;
-use trunkline_smgr::SmgrError;
+use trunkline_smgr::{SmgrError, file_access_sqlstate};
 use trunkline_txn::{Cancelled, TxnError};
+use trunkline_wal::WalError;
 
 use crate::data_directory::DataDirectoryError;
 use crate::engine_threads::ThreadError;
+use crate::recovery::RecoveryError;
 use crate::settings::SettingError;
 
 /// A statement's error that belongs to no lower layer.
@@ -76,6 +80,12 @@ pub enum EngineError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDirectory(#[from] DataDirectoryError),
+    /// The write-ahead log's.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The cluster cannot be recovered.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// A setting's.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -101,6 +111,15 @@ impl EngineError {
             EngineError::Heap(error) => error.sqlstate(),
             EngineError::Catalog(error) => error.sqlstate(),
             EngineError::DataDirectory(_) => "58030",
+            EngineError::Wal(error) => match error.errno() {
+                Some(errno) => file_access_sqlstate(&io::Error::from_raw_os_error(errno)),
+                None => "58030",
+            },
+            EngineError::Recovery(error) => match error {
+                RecoveryError::NotSupported { .. } | RecoveryError::Record { .. } => "0A000",
+                RecoveryError::File { source, .. } => file_access_sqlstate(source),
+                _ => "XX001",
+            },
             EngineError::Setting(error) => error.sqlstate(),
             EngineError::Thread(ThreadError::Stopping) => "57P01",
             EngineError::Thread(_) => "53000",
@@ -138,6 +157,6 @@ impl EngineError {
 
     /// Whether the session ends with it.
     pub fn is_fatal(&self) -> bool {
-        self.sqlstate() == "57P01"
+        matches!(self.sqlstate(), "57P01" | "57P02")
     }
 }

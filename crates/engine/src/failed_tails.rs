@@ -15,6 +15,7 @@ use trunkline_txn::{LockMode, LockOwner, LockTag};
 
 use crate::data_directory::DATABASE_OID;
 use crate::database::Database;
+use crate::engine_records;
 use crate::error::EngineError;
 
 /// Tails that are kept in mind; those of more are left where they are.
@@ -70,6 +71,9 @@ impl Database {
 
     /// Gives back what failed loads left in tables that nobody but `owner` looks at now.
     pub(crate) fn give_back_tails(&self, owner: LockOwner) {
+        if self.failure().is_some() {
+            return;
+        }
         // The locks are tried under the mutex and used outside it. Who holds one keeps others from
         // the same table's tails.
         let mut unused = Vec::new();
@@ -128,10 +132,25 @@ impl Database {
         if self.pool().nblocks(RelFork::new(tail.locator, main))? != tail.blocks.end {
             return Ok(false);
         }
-        self.pool()
-            .drop_blocks_from(tail.locator, main, tail.blocks.start);
-        self.smgr()
-            .truncate(tail.locator, main, tail.blocks.start)?;
+        let mut io = self.aio().issuer(0)?;
+        // The record is durable before the cut: else a crash could leave the table shorter than records
+        // before it say. And once it is, there must be a cut: recovery makes one.
+        let blocks = tail.blocks.start;
+        let _no_redo_point = self.durable.hold_off_redo_point(&mut io);
+        let is_logged = !self.smgr().exists(tail.locator, ForkNumber::Init)?;
+        if is_logged {
+            let wal = self.wal();
+            let record = engine_records::truncated(wal, &mut io, tail.locator, blocks)?;
+            engine_records::flush(wal, &mut io, record)?;
+        }
+        self.pool().drop_blocks_from(tail.locator, main, blocks);
+        if let Err(error) = self.smgr().truncate(tail.locator, main, blocks) {
+            let error = EngineError::from(error);
+            if is_logged {
+                self.fail(&error);
+            }
+            return Err(error);
+        }
         Ok(true)
     }
 }

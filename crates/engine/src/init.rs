@@ -9,8 +9,10 @@ use trunkline_buffer::{BufferPool, PoolConfig};
 use trunkline_catalog::oids::FIRST_NORMAL_OBJECT;
 use trunkline_pgformat::control_file::{ControlFile, NewCluster, system_identifier};
 use trunkline_pgformat::slru::XACT_DIRECTORY;
+use trunkline_pgformat::wal::segment::{SegmentSize, WAL_DIRECTORY};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{FullXid, LockManager, SlruConfig, TransactionManager, TxnConfig, XidLimits};
+use trunkline_wal::{WalConfig, create_first_segment};
 
 use crate::data_directory::{
     ControlFileStore, DATABASE_OID, DataDirectoryError, Found, LockFile, complete_layout,
@@ -36,16 +38,39 @@ pub(crate) fn bootstrap_aio(foundation: &Foundation) -> Result<Arc<Aio>, EngineE
     })
 }
 
+/// What a new cluster is like.
+#[derive(Clone, Copy, Debug)]
+pub struct InitOptions {
+    /// Bytes of its WAL segments (`--wal-segsize`).
+    pub wal_segment_size: SegmentSize,
+}
+
+impl Default for InitOptions {
+    fn default() -> InitOptions {
+        InitOptions {
+            wal_segment_size: SegmentSize::DEFAULT,
+        }
+    }
+}
+
 /// Makes a new cluster at `path`, which must be missing or empty. What a failure leaves of it is
 /// removed again.
 ///
 /// # Errors
 /// There is something at `path`, or a file cannot be made.
 pub fn initialise(path: &Path) -> Result<(), EngineError> {
-    initialise_on(&Foundation::default(), path)
+    initialise_with(&Foundation::default(), path, &InitOptions::default())
 }
 
-pub(crate) fn initialise_on(foundation: &Foundation, path: &Path) -> Result<(), EngineError> {
+/// Makes a new cluster at `path` on a foundation of choice.
+///
+/// # Errors
+/// As [`initialise`].
+pub fn initialise_with(
+    foundation: &Foundation,
+    path: &Path,
+    options: &InitOptions,
+) -> Result<(), EngineError> {
     let storage = &foundation.storage;
     let path = std::path::absolute(path).map_err(|source| DataDirectoryError::File {
         path: path.to_owned(),
@@ -63,7 +88,7 @@ pub(crate) fn initialise_on(foundation: &Foundation, path: &Path) -> Result<(), 
     create_root(storage.as_ref(), &path)?;
     let _lock_file = LockFile::acquire(&path)?;
     inspect_vacant(&mut io)?;
-    let made = make_cluster(&path, foundation, &aio, &mut io);
+    let made = make_cluster(&path, foundation, options, &aio, &mut io);
     if made.is_err()
         && let Err(error) = remove_layout(storage.as_ref(), &path)
     {
@@ -75,13 +100,14 @@ pub(crate) fn initialise_on(foundation: &Foundation, path: &Path) -> Result<(), 
 fn make_cluster(
     path: &Path,
     foundation: &Foundation,
+    options: &InitOptions,
     aio: &Arc<Aio>,
     io: &mut IoContext,
 ) -> Result<(), EngineError> {
     let storage = &foundation.storage;
-    create_layout(storage, path, io)?;
+    create_layout(storage, path, options.wal_segment_size, io)?;
     write_system_tables(path, foundation, aio, io)?;
-    write_control_file(path, foundation, io)?;
+    write_log_and_control_file(path, foundation, options, io)?;
     complete_layout(storage.as_ref(), path, io)?;
     Ok(())
 }
@@ -128,18 +154,21 @@ fn write_system_tables(
         aio,
         Arc::clone(storage),
         locks,
+        None,
     )?;
     trunkline_catalog::bootstrap(&pool, &transactions, DATABASE_OID, io)?;
     write_relation_maps(storage.as_ref(), path, io)?;
     pool.write_all(io)?;
     smgr.sync_all(io)?;
-    transactions.flush()?;
+    transactions.flush(io)?;
     Ok(())
 }
 
-fn write_control_file(
+/// The log, which begins with the checkpoint that the control file points at: everything is on disk.
+fn write_log_and_control_file(
     path: &Path,
     foundation: &Foundation,
+    options: &InitOptions,
     io: &mut IoContext,
 ) -> Result<(), EngineError> {
     let Foundation { storage, clock, .. } = foundation;
@@ -155,8 +184,20 @@ fn write_control_file(
         next_xid: FullXid::FIRST_NORMAL.xid(),
         next_oid: FIRST_NORMAL_OBJECT,
         has_checksums: true,
+        wal_segment_size: options.wal_segment_size,
     };
     let control = ControlFile::for_new_cluster(&new);
+    let config = WalConfig::new(
+        path.join(WAL_DIRECTORY),
+        control.check_point_copy.this_time_line_id,
+        control.system_identifier,
+        options.wal_segment_size,
+    );
+    let record = create_first_segment(io, storage, &config, &control.check_point_copy.encode())?;
+    assert_eq!(
+        record.start, control.check_point,
+        "the first checkpoint's record"
+    );
     ControlFileStore::new(Arc::clone(storage), path).write(&control, io)?;
     Ok(())
 }

@@ -12,8 +12,14 @@
 //! | `checkpoint_requests` | asking for one, and waiting for it |
 //! | `checkpoint_schedule` | how fast its writes go |
 //! | `checkpoint_log` | what the log says about it |
-//! | `durable_state` | what it works on: pool, files, transactions, pg_control |
-//! | `background` | the threads of the checkpointer and the background writer |
+//! | `durable_state` | what it works on: pool, files, log, transactions, pg_control; that it has failed |
+//! | `background` | the threads of the checkpointer, the background writer and the WAL writer |
+//! | `start` | from a data directory to a running database |
+//! | `recovery` | after a crash: redo |
+//! | `engine_records` | what the engine itself writes to the log |
+//! | `oid_generator` | OIDs, each given out once |
+//! | `wal_writing` | the steps of the WAL writer |
+//! | `wal_config` | the log's settings |
 //! | `session` | the transaction block, locks, what a transaction's end sees to |
 //! | `relations` | names to locked relations |
 //! | `ddl` | CREATE, DROP and TRUNCATE |
@@ -45,18 +51,24 @@ mod database;
 mod ddl;
 mod disk_usage;
 mod durable_state;
+mod engine_records;
 mod engine_threads;
 mod error;
 mod failed_tails;
 mod init;
 mod load;
 mod memory_limit;
+mod oid_generator;
 mod prewarm;
+mod recovery;
 mod relations;
 mod session;
 mod sessions;
 pub mod settings;
+mod start;
 mod table_scan;
+mod wal_config;
+mod wal_writing;
 mod warnings;
 
 pub use background::Background;
@@ -65,10 +77,11 @@ pub use database::{BackgroundWriterStats, Database, Foundation, OpenOptions, par
 pub use ddl::CreateTableOutcome;
 pub use engine_threads::{EngineThreads, STACK_BYTES, ThreadError};
 pub use error::{EngineError, StatementError};
-pub use init::initialise;
+pub use init::{InitOptions, initialise, initialise_with};
 pub use load::{Load, LoadColumns, LoadProgress};
 pub use memory_limit::usable_memory_bytes;
 pub use prewarm::{PrewarmMode, PrewarmRequest, prewarm};
+pub use recovery::RecoveryError;
 pub use relations::relation_tag;
 pub use session::{CommitOutcome, Session, TransactionStatus};
 pub use sessions::{SessionEntry, SessionRegistration, Sessions};

@@ -124,7 +124,7 @@ impl Load {
         let database = Arc::clone(session.database());
         let insert = BulkInsert::new(
             database.pool(),
-            relation.locator,
+            relation.heap(),
             BulkInsertOptions {
                 xid,
                 command_id,

@@ -21,8 +21,8 @@ use trunkline_catalog::RelationDesc;
 use trunkline_heap::SparePages;
 use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator};
 use trunkline_txn::{
-    CancelToken, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot, StatementId,
-    Transaction,
+    CancelToken, CommitOptions, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot,
+    StatementId, TimestampTz, Transaction, TransactionState,
 };
 
 use crate::database::Database;
@@ -281,6 +281,10 @@ impl Session {
             .into());
         }
         self.statement = Some(self.cancel().begin_statement());
+        if let Err(error) = self.database.check_failure() {
+            self.end_statement();
+            return Err(error);
+        }
         // A statement that was told to stop before it began (termination) does not begin.
         if let Err(cancelled) = self.cancel().check() {
             self.end_statement();
@@ -512,7 +516,19 @@ impl Session {
             self.block = self.block.next(Event::TransactionEnds);
             return Ok(());
         };
-        match work.transaction.commit() {
+        let options = self.commit_options();
+        let database = Arc::clone(&self.database);
+        let mut no_redo_point = None;
+        let committed = self.issuer().and_then(|mut io| {
+            if work
+                .transaction
+                .with_pending_files(|pending| !pending.at_commit().is_empty())
+            {
+                no_redo_point = Some(database.durable.hold_off_redo_point(&mut io));
+            }
+            Ok(work.transaction.commit(&mut io, options)?)
+        });
+        match committed {
             Ok(files) => {
                 self.block = self.block.next(Event::TransactionEnds);
                 let _locks = ReleaseLocks::of(&self.database, &work.transaction);
@@ -523,23 +539,64 @@ impl Session {
                         .give_back(load.locator, spare);
                 }
                 self.finish_work(&work, files);
+                drop(no_redo_point);
                 self.settings.end_transaction(true);
                 Ok(())
             }
+            // It may have committed: nobody may take it for ended, so it keeps its locks, and the
+            // system stops.
+            Err(error) if work.transaction.state() == TransactionState::InDoubt => {
+                self.block = self.block.next(Event::TransactionEnds);
+                self.settings.end_transaction(false);
+                self.database.fail(&error);
+                Err(error)
+            }
             Err(error) => {
+                drop(no_redo_point);
                 self.work = Some(work);
                 self.block = self.block.next(Event::TransactionEnds);
                 self.abort_work();
-                Err(error.into())
+                Err(error)
             }
         }
+    }
+
+    fn commit_options(&self) -> CommitOptions {
+        CommitOptions {
+            // Of a standby there is none to wait for.
+            synchronous: self.settings.text("synchronous_commit") != "off",
+            now: self.now(),
+        }
+    }
+
+    /// The time of day, for the records of transactions' ends.
+    fn now(&self) -> TimestampTz {
+        TimestampTz::since_unix_epoch(self.database.clock().since_epoch())
     }
 
     fn abort_work(&mut self) {
         let Some(work) = self.work.take() else {
             return;
         };
-        let files = work.transaction.abort();
+        // What failed may have been the log.
+        self.database.durable.check_log();
+        let database = Arc::clone(&self.database);
+        let mut no_redo_point = None;
+        let files = match self.issuer() {
+            Ok(mut io) => {
+                if work
+                    .transaction
+                    .with_pending_files(|pending| !pending.at_abort().is_empty())
+                {
+                    no_redo_point = Some(database.durable.hold_off_redo_point(&mut io));
+                }
+                work.transaction.abort(&mut io, self.now())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a transaction is aborted without a record");
+                work.transaction.abandon()
+            }
+        };
         let _locks = ReleaseLocks::of(&self.database, &work.transaction);
         for load in work.loads.values() {
             if files.contains(&load.locator) {
@@ -552,9 +609,10 @@ impl Session {
             self.database
                 .add_failed_tails(load.relation, load.locator, extended);
         }
+        self.finish_work(&work, files);
+        drop(no_redo_point);
         // While this transaction's own lock still keeps the tables from being dropped.
         self.database.give_back_tails(work.transaction.owner());
-        self.finish_work(&work, files);
         self.settings.end_transaction(false);
     }
 

@@ -86,7 +86,7 @@ impl TableScan {
             io,
             scan: HeapScan::new(
                 self.database.pool(),
-                self.relation.locator,
+                self.relation.heap(),
                 Arc::clone(&self.blocks),
                 self.limits,
             ),

@@ -4,6 +4,10 @@
 //! A load fills the spare pages that it was given ([`SparePages`]), then pages that it extends the
 //! table by. So it never waits for another inserter's page, and a load that fails can give its own
 //! pages back: they are the table's tail, or hold nothing that anybody will ever see.
+//!
+//! One record tells of all tuples that go to a page at a time; redo makes a page anew that held
+//! nothing, so no image is logged of those. The extension itself is not logged: pages that recovery
+//! finds beyond what records told it are zeros, and will be spare.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,15 +15,20 @@ use std::sync::Arc;
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::{
-    BufferPool, IoAccount, PinnedBuffer, RelFork, Strategy, StrategyKind, WriteStream,
+    BufferPool, CriticalSection, IoAccount, PinnedBuffer, RelFork, Strategy, StrategyKind,
+    WriteStream,
 };
 use trunkline_pgformat::heap_tuple::HEAP_XMIN_FROZEN;
+use trunkline_pgformat::wal::rmgr::heap::insert_flags;
+use trunkline_pgformat::wal::rmgr::heap2::HeapMultiInsert;
 use trunkline_pgformat::{
-    BlockNumber, CommandId, ForkNumber, HeapTupleMut, ItemPointer, MAX_HEAP_TUPLE_SIZE, PageMut,
-    RelFileLocator, Xid,
+    BlockNumber, CommandId, ForkNumber, HeapTupleMut, HeapTupleRef, ItemPointer,
+    MAX_HEAP_TUPLE_SIZE, OffsetNumber, PageMut, Xid,
 };
 
 use crate::HeapError;
+use crate::logging::{Logger, push_tuple};
+use crate::relation::HeapRelation;
 use crate::spare_pages::SparePages;
 use crate::visibility_map::{PageVisibility, VisibilityMap};
 
@@ -73,6 +82,30 @@ impl TupleBatch {
         self.ends.clear();
     }
 
+    /// How many of the tuples, from the first on, can be inserted at all, and what is wrong with the
+    /// next one.
+    fn check(&self) -> (usize, Result<(), HeapError>) {
+        for index in 0..self.len() {
+            let tuple = &self.bytes[self.range(index)];
+            if tuple.len() > MAX_HEAP_TUPLE_SIZE {
+                let error = HeapError::TooBig {
+                    size_bytes: tuple.len(),
+                    limit_bytes: MAX_HEAP_TUPLE_SIZE,
+                };
+                return (index, Err(error));
+            }
+            if let Err(error) = HeapTupleRef::new(tuple) {
+                let error = HeapError::CorruptedTuple {
+                    block: 0,
+                    offset: 0,
+                    why: error.to_string(),
+                };
+                return (index, Err(error));
+            }
+        }
+        (self.len(), Ok(()))
+    }
+
     fn range(&self, index: usize) -> Range<usize> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         start..self.ends[index]
@@ -106,9 +139,17 @@ struct Target {
     contents: Contents,
 }
 
+/// Tuples of a batch from `next` up to `end`, all of which can be inserted.
+struct Tuples<'b> {
+    batch: &'b mut TupleBatch,
+    next: usize,
+    end: usize,
+}
+
 /// A load into one table.
 pub struct BulkInsert {
     pool: Arc<BufferPool>,
+    relation: HeapRelation,
     fork: RelFork,
     map: VisibilityMap,
     options: BulkInsertOptions,
@@ -123,23 +164,23 @@ pub struct BulkInsert {
     /// Ranges of blocks that this load added, in order; adjacent ones merged.
     extended: Vec<Range<BlockNumber>>,
     tuples: u64,
+    /// What is logged of the tuples of one page; its allocation is reused.
+    logged_tuples: Vec<u8>,
 }
 
 impl BulkInsert {
-    /// A load into the table at `locator`, of whose pages nobody else uses the `spare` ones.
+    /// A load into the table `relation`, of whose pages nobody else uses the `spare` ones.
     pub fn new(
         pool: &Arc<BufferPool>,
-        locator: RelFileLocator,
+        relation: HeapRelation,
         options: BulkInsertOptions,
         spare: SparePages,
     ) -> BulkInsert {
         BulkInsert {
             pool: Arc::clone(pool),
-            fork: RelFork {
-                rel: locator,
-                fork: ForkNumber::Main,
-            },
-            map: VisibilityMap::new(pool, locator),
+            relation,
+            fork: relation.fork(ForkNumber::Main),
+            map: VisibilityMap::new(pool, relation),
             options,
             strategy: Strategy::new(pool, StrategyKind::BulkWrite),
             write_stream: WriteStream::with_account(pool, WRITES_IN_FLIGHT, IoAccount::BulkWrite),
@@ -149,6 +190,7 @@ impl BulkInsert {
             next_extension_pages: 1,
             extended: Vec::new(),
             tuples: 0,
+            logged_tuples: Vec::new(),
         }
     }
 
@@ -168,36 +210,40 @@ impl BulkInsert {
     /// [`HeapError::TooBig`] for a tuple that fits no page; otherwise the pool's. What was inserted
     /// before stays, for the transaction's abort to hide.
     pub fn insert(&mut self, batch: &mut TupleBatch, io: &mut IoContext) -> Result<(), HeapError> {
-        let mut next = 0;
-        while next < batch.len() {
+        let (end, checked) = batch.check();
+        let mut tuples = Tuples {
+            batch,
+            next: 0,
+            end,
+        };
+        while tuples.next < tuples.end {
             let mut target = match self.current.take() {
                 Some(target) => target,
                 None => self.next_page(io)?,
             };
-            let is_full = self.fill(&mut target, batch, &mut next, io)?;
+            let is_full = self.fill(&mut target, &mut tuples, io)?;
             if is_full {
                 self.write_stream.push(io, target.buffer)?;
             } else {
                 self.current = Some(target);
             }
         }
+        checked?;
         self.tuples += batch.len() as u64;
         batch.clear();
         Ok(())
     }
 
-    /// Puts tuples from `next` on onto the page, until it or the batch is full; whether the page is.
+    /// Puts tuples onto the page, until it is full or they are all there; whether the page is.
     fn fill(
-        &self,
+        &mut self,
         target: &mut Target,
-        batch: &mut TupleBatch,
-        next: &mut usize,
+        tuples: &mut Tuples<'_>,
         io: &mut IoContext,
     ) -> Result<bool, HeapError> {
         let buffer = &target.buffer;
         let block = buffer.block();
         let frozen = self.options.frozen;
-        let xmin_bits = if frozen { HEAP_XMIN_FROZEN } else { 0 };
         let (mut guard, map_page) = if frozen {
             // Nobody else sees the table, so that the marks can come before the tuples.
             let map_page = self.map.pin(block, io)?;
@@ -205,90 +251,114 @@ impl BulkInsert {
         } else {
             self.map.lock_heap_page(buffer, io)?
         };
-        let mut page = PageMut::new(&mut guard);
-        let is_made = target.contents == Contents::Nothing || page.view().is_new();
-        if is_made {
-            page.init(0);
-        }
+        let made_anew = target.contents == Contents::Nothing || guard.page().is_new();
+        let was_empty = made_anew || guard.page().is_empty();
+        let clears = !frozen && guard.page().is_all_visible();
+        let becomes_frozen = frozen && was_empty;
         target.contents = Contents::Tuples;
-        let mut added = 0;
-        let outcome = loop {
-            if *next == batch.len() {
-                break Ok(false);
-            }
-            let range = batch.range(*next);
-            match self.add(&mut page, block, &mut batch.bytes[range], xmin_bits) {
-                Ok(true) => {
-                    added += 1;
-                    *next += 1;
-                }
-                Ok(false) => break Ok(true),
-                Err(error) => break Err(error),
-            }
-        };
-        if added > 0 {
-            page.set_all_visible(frozen);
-        }
-        if is_made || added > 0 {
+        let is_logged = self.relation.wal(&self.pool).is_some();
+        let first = tuples.next;
+        let logged = CriticalSection::run("heap multi-insert", |section| {
             guard.mark_dirty();
-        }
-        if added > 0
-            && let Some(map_page) = map_page
-        {
-            if frozen {
-                let visibility = PageVisibility {
-                    all_visible: true,
-                    all_frozen: true,
+            let mut page = PageMut::new(&mut guard);
+            if made_anew {
+                page.init(0);
+            }
+            let mut offsets = Vec::new();
+            self.logged_tuples.clear();
+            while tuples.next < tuples.end {
+                let range = tuples.batch.range(tuples.next);
+                let tuple = &mut tuples.batch.bytes[range];
+                let Some(offset) = self.add(&mut page, block, tuple) else {
+                    break;
                 };
-                map_page.set(block, visibility);
-            } else {
+                tuples.next += 1;
+                if is_logged {
+                    if !was_empty {
+                        offsets.push(offset);
+                    }
+                    if let Ok(tuple) = HeapTupleRef::new(tuple) {
+                        push_tuple(tuple, &mut self.logged_tuples);
+                    }
+                }
+            }
+            let added = tuples.next - first;
+            if added == 0 {
+                return Ok(());
+            }
+            if clears || becomes_frozen {
+                page.set_all_visible(frozen);
+            }
+            if clears && let Some(map_page) = &map_page {
                 map_page.clear(block);
             }
+            if !is_logged {
+                return Ok(());
+            }
+            let insert = HeapMultiInsert {
+                flags: insert_flags_of(clears, becomes_frozen, tuples.next == tuples.end),
+                tuple_count: added as u16,
+                offsets,
+            };
+            let logger = Logger {
+                pool: &self.pool,
+                section,
+                xid: self.options.xid,
+            };
+            logger.multi_insert(io, &mut guard, &insert, was_empty, &self.logged_tuples)
+        });
+        logged?;
+        if tuples.next == first && guard.page().is_empty() {
+            return Err(HeapError::CorruptedTuple {
+                block,
+                offset: 1,
+                why: "the page takes no tuple at all".to_owned(),
+            });
         }
-        outcome
+        if becomes_frozen && let Some(map_page) = &map_page {
+            let visibility = PageVisibility {
+                all_visible: true,
+                all_frozen: true,
+            };
+            // Nobody is in the way of rows that were frozen from the start.
+            let horizon = Xid::INVALID;
+            let xid = self.options.xid;
+            self.map
+                .set(&mut guard, map_page, visibility, horizon, xid, io)?;
+        }
+        Ok(tuples.next < tuples.end)
     }
 
-    /// Stamps a tuple and puts it onto the page; whether there was room.
+    /// Stamps a tuple and puts it onto the page; nothing if there is no room.
     #[inline]
     fn add(
         &self,
         page: &mut PageMut<'_>,
         block: BlockNumber,
         tuple: &mut [u8],
-        xmin_bits: u16,
-    ) -> Result<bool, HeapError> {
-        let offset = page.view().line_pointer_count() + 1;
-        let corrupted = |why: String| HeapError::CorruptedTuple { block, offset, why };
-        if tuple.len() > MAX_HEAP_TUPLE_SIZE {
-            return Err(HeapError::TooBig {
-                size_bytes: tuple.len(),
-                limit_bytes: MAX_HEAP_TUPLE_SIZE,
-            });
-        }
-        HeapTupleMut::new(tuple)
-            .map_err(|error| corrupted(error.to_string()))?
-            .stamp_inserted(
-                self.options.xid,
-                self.options.command_id,
-                ItemPointer::new(block, offset),
-                xmin_bits,
-            );
-        match page.add_item(tuple) {
-            Some(added) if added == offset => Ok(true),
-            Some(reused) => {
-                // An unused line pointer in the middle.
-                if let Some(item) = page.item_mut(reused)
-                    && let Ok(mut stored) = HeapTupleMut::new(item)
-                {
-                    stored.set_ctid(ItemPointer::new(block, reused));
-                }
-                Ok(true)
+    ) -> Option<OffsetNumber> {
+        let BulkInsertOptions {
+            xid,
+            command_id,
+            frozen,
+        } = self.options;
+        let xmin_bits = if frozen { HEAP_XMIN_FROZEN } else { 0 };
+        let next = page.view().line_pointer_count() + 1;
+        match HeapTupleMut::new(tuple) {
+            Ok(mut tuple) => {
+                tuple.stamp_inserted(xid, command_id, ItemPointer::new(block, next), xmin_bits);
             }
-            None if page.view().is_empty() => {
-                Err(corrupted("the page takes no tuple at all".to_owned()))
-            }
-            None => Ok(false),
+            Err(error) => panic!("a tuple is none after all: {error}"),
         }
+        let added = page.add_item(tuple)?;
+        // An unused line pointer in the middle.
+        if added != next
+            && let Some(item) = page.item_mut(added)
+            && let Ok(mut stored) = HeapTupleMut::new(item)
+        {
+            stored.set_ctid(ItemPointer::new(block, added));
+        }
+        Some(added)
     }
 
     fn next_page(&mut self, io: &mut IoContext) -> Result<Target, HeapError> {
@@ -375,4 +445,18 @@ impl BulkInsert {
     pub fn take_spare(&mut self) -> SparePages {
         std::mem::take(&mut self.spare)
     }
+}
+
+fn insert_flags_of(clears: bool, becomes_frozen: bool, is_last: bool) -> u8 {
+    let mut flags = 0;
+    if clears {
+        flags |= insert_flags::ALL_VISIBLE_CLEARED;
+    }
+    if becomes_frozen {
+        flags |= insert_flags::ALL_FROZEN_SET;
+    }
+    if is_last {
+        flags |= insert_flags::LAST_IN_MULTI;
+    }
+    flags
 }

@@ -13,22 +13,32 @@
 //! | `spare_pages` | pages with room, in memory |
 //! | `modify` | single inserts, deletes and updates, for the catalogs |
 //! | `visibility_map` | the fork of all-visible and all-frozen bits |
+//! | `relation` | a table's files, and whether its changes are logged |
+//! | `logging` | what is logged of all these changes, as PostgreSQL logs them |
+//! | [`redo`], `mask` | changes made again from the log; what may differ then |
 //!
 //! ```text
 //! ScanBlocks ──▶ ReadStream ──▶ pinned page ──▶ Visibility ──▶ visible tuples, or their number
 //! tuples ──▶ BulkInsert: extend in bulk, lock, fill ──▶ WriteStream
+//! change ──▶ pins, checks ──▶ critical section: dirty, change, record, LSN
+//! log ──▶ redo ──▶ the same pages, from an image or from the page before
 //! ```
 //!
 //! # Locks
 //!
-//! At most one heap page and one visibility-map page are locked at a time, the heap page first. Under
-//! a heap page's lock nothing is read, extended or waited for but the map page's lock; the map's page
-//! is pinned before. The lock of [`InsertTargets`] is a leaf.
+//! At most one heap page and one visibility-map page are locked at a time, the heap page first; an
+//! update locks the old tuple's page and the new one's, the lower block first. Under a heap page's lock
+//! nothing is read, extended or waited for but the map page's lock and writes of the log, when its
+//! buffers are full; the map's page is pinned before. The lock of [`InsertTargets`] is a leaf.
 
 mod bulk_insert;
 mod error;
+mod logging;
+mod mask;
 mod modify;
 mod page_hints;
+pub mod redo;
+mod relation;
 mod scan;
 mod spare_pages;
 mod visibility;
@@ -36,7 +46,9 @@ mod visibility_map;
 
 pub use bulk_insert::{BulkInsert, BulkInsertOptions, TupleBatch};
 pub use error::HeapError;
+pub use mask::mask_page;
 pub use modify::HeapWriter;
+pub use relation::HeapRelation;
 pub use scan::{HeapPage, HeapScan, ScanBlocks};
 pub use spare_pages::{InsertTargets, SparePages};
 pub use visibility::tuple_is_visible;

@@ -5,23 +5,34 @@
 //! PostgreSQL sets hint bits beside readers. Here they are set under the exclusive content lock,
 //! taken only if it is free: a reader never sees a byte change under it, and nobody waits for a
 //! hint. Nor does a scan fail for want of one: if the map cannot be had, pages are not marked.
+//!
+//! That a transaction committed is not hinted before its record is durable (`synchronous_commit = off`):
+//! the page could be on disk first, and after a crash the hint would be a lie.
+//!
+//! Marks are logged, and the record takes the page's image along where a torn page could not be read
+//! any more. Hint bits alone are not logged, but the first of them after a checkpoint need an image
+//! (B11). The scan waits for the log's buffers then, and fails if the log has.
+
+use std::sync::Arc;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{ExclusiveGuard, PinnedBuffer};
+use trunkline_buffer::{BufferPool, ExclusiveGuard, PinnedBuffer};
 use trunkline_pgformat::heap_tuple::{
     HEAP_XMAX_COMMITTED, HEAP_XMAX_INVALID, HEAP_XMAX_IS_MULTI, HEAP_XMIN_COMMITTED,
     HEAP_XMIN_INVALID, xmax_is_locked_only, xmin_is_frozen,
 };
 use trunkline_pgformat::line_pointer::LinePointerState;
-use trunkline_pgformat::{BlockNumber, HeapTupleMut, HeapTupleRef, PageMut};
+use trunkline_pgformat::{BlockNumber, HeapTupleMut, HeapTupleRef, PageMut, Xid};
 use trunkline_txn::{TxnError, Visibility, XidFate};
 
 use crate::HeapError;
+use crate::relation::HeapRelation;
 use crate::visibility_map::{MapPage, PageVisibility, VisibilityMap};
 
 /// Leaves hints on the pages of one scan.
 pub(crate) struct PageHints {
     map: VisibilityMap,
+    logged: bool,
     /// The map's page that was used last.
     map_page: Option<MapPage>,
     /// The map could not be read or made longer: it is left alone.
@@ -36,9 +47,10 @@ struct TupleHints {
 }
 
 impl PageHints {
-    pub(crate) fn new(map: VisibilityMap) -> PageHints {
+    pub(crate) fn new(pool: &Arc<BufferPool>, relation: HeapRelation) -> PageHints {
         PageHints {
-            map,
+            map: VisibilityMap::new(pool, relation),
+            logged: relation.logged,
             map_page: None,
             is_map_unusable: false,
         }
@@ -56,26 +68,51 @@ impl PageHints {
             return Ok(());
         };
         visibility.advance_horizon();
-        let mut found = set_tuple_hints(&mut guard, visibility)?;
-        if found.all_visible && !self.has_map_page(block) {
+        let mut found = hint_tuples(&mut guard, visibility)?;
+        if found.visibility.all_visible && !self.has_map_page(block) {
             // No I/O under the lock. What may have changed on the page meanwhile is looked at anew.
+            self.keep_hints(&mut guard, &found, io);
             drop(guard);
             self.pin_map_page(block, io);
             guard = match buffer.try_exclusive() {
                 Some(guard) => guard,
                 None => return Ok(()),
             };
-            found = set_tuple_hints(&mut guard, visibility)?;
+            found = hint_tuples(&mut guard, visibility)?;
         }
-        if found.all_visible
-            && !guard.page().is_all_visible()
-            && let Some(map_page) = self.map_page.as_ref().filter(|page| page.covers(block))
-        {
-            PageMut::new(&mut guard).set_all_visible(true);
-            guard.mark_dirty();
-            map_page.set(block, found);
+        let map_page = self.map_page.as_ref().filter(|page| page.covers(block));
+        match map_page {
+            Some(map_page) if found.visibility.all_visible && !guard.page().is_all_visible() => {
+                let PageHintsFound {
+                    visibility,
+                    conflict_horizon,
+                    ..
+                } = found;
+                self.map.set(
+                    &mut guard,
+                    map_page,
+                    visibility,
+                    conflict_horizon,
+                    Xid::INVALID,
+                    io,
+                )
+            }
+            _ => {
+                self.keep_hints(&mut guard, &found, io);
+                Ok(())
+            }
         }
-        Ok(())
+    }
+
+    fn keep_hints(
+        &self,
+        guard: &mut ExclusiveGuard<'_>,
+        found: &PageHintsFound,
+        io: &mut IoContext,
+    ) {
+        if found.changed {
+            guard.mark_dirty_hint(io, self.logged);
+        }
     }
 
     fn has_map_page(&self, block: BlockNumber) -> bool {
@@ -98,27 +135,27 @@ impl PageHints {
     }
 }
 
-/// Sets the hint bits of the page's tuples, and says what all of them have in common. A page without
-/// tuples is not all-visible: nothing is gained by marking it.
-fn set_tuple_hints(
-    guard: &mut ExclusiveGuard<'_>,
-    visibility: &mut Visibility<'_>,
-) -> Result<PageVisibility, HeapError> {
-    let mut changed = false;
-    let found = hint_tuples(guard, visibility, &mut changed);
-    if changed {
-        guard.mark_dirty();
-    }
-    found
+/// What setting hint bits found out about a page.
+#[derive(Default)]
+struct PageHintsFound {
+    /// What all tuples have in common. A page without tuples is not all-visible: nothing is gained by
+    /// marking it.
+    visibility: PageVisibility,
+    /// The newest transaction that inserted one of them and may matter to a snapshot; invalid if all
+    /// are frozen.
+    conflict_horizon: Xid,
+    /// Bits were set.
+    changed: bool,
 }
 
+/// Sets the hint bits of the page's tuples. The page is not marked dirty.
 fn hint_tuples(
     guard: &mut ExclusiveGuard<'_>,
     visibility: &mut Visibility<'_>,
-    changed: &mut bool,
-) -> Result<PageVisibility, HeapError> {
+) -> Result<PageHintsFound, HeapError> {
     let count = guard.page().line_pointer_count();
     let (mut all_visible, mut all_frozen, mut has_tuples) = (true, true, false);
+    let mut found = PageHintsFound::default();
     for offset in 1..=count {
         let Some(pointer) = guard.page().line_pointer(offset) else {
             continue;
@@ -139,26 +176,35 @@ fn hint_tuples(
             .and_then(|item| HeapTupleRef::new(item).ok())
         else {
             // Damaged: the scan has told, or will.
-            return Ok(PageVisibility::default());
+            return Ok(PageHintsFound {
+                changed: found.changed,
+                ..PageHintsFound::default()
+            });
         };
         let infomask = tuple.infomask();
         let hints = tuple_hints(tuple, visibility)?;
         has_tuples = true;
         all_visible &= hints.visible_to_all;
         all_frozen &= hints.frozen;
+        let xmin = tuple.xmin();
+        let horizon = found.conflict_horizon;
+        if !hints.frozen && xmin.is_normal() && !(horizon.is_valid() && xmin.precedes(horizon)) {
+            found.conflict_horizon = xmin;
+        }
         if hints.infomask_bits & !infomask != 0
             && let Some(item) = PageMut::new(guard).item_mut(offset)
             && let Ok(mut tuple) = HeapTupleMut::new(item)
         {
             tuple.set_infomask_bits(hints.infomask_bits, 0);
-            *changed = true;
+            found.changed = true;
         }
     }
     let all_visible = all_visible && has_tuples;
-    Ok(PageVisibility {
+    found.visibility = PageVisibility {
         all_visible,
         all_frozen: all_visible && all_frozen,
-    })
+    };
+    Ok(found)
 }
 
 fn tuple_hints(
@@ -173,7 +219,9 @@ fn tuple_hints(
         let xmin = tuple.xmin();
         match visibility.fate(xmin)? {
             XidFate::Committed => {
-                bits |= HEAP_XMIN_COMMITTED;
+                if visibility.is_commit_durable(xmin) {
+                    bits |= HEAP_XMIN_COMMITTED;
+                }
                 visible_to_all = visibility.is_visible_to_all(xmin)?;
             }
             XidFate::Aborted => bits |= HEAP_XMIN_INVALID,
@@ -183,12 +231,14 @@ fn tuple_hints(
     let mut no_deleter = infomask & HEAP_XMAX_INVALID != 0;
     if !no_deleter && !xmax_is_locked_only(infomask) && infomask & HEAP_XMAX_IS_MULTI == 0 {
         match visibility.fate(tuple.xmax())? {
-            XidFate::Committed => bits |= HEAP_XMAX_COMMITTED,
+            XidFate::Committed if visibility.is_commit_durable(tuple.xmax()) => {
+                bits |= HEAP_XMAX_COMMITTED;
+            }
             XidFate::Aborted => {
                 bits |= HEAP_XMAX_INVALID;
                 no_deleter = true;
             }
-            XidFate::Own | XidFate::InProgress => {}
+            XidFate::Committed | XidFate::Own | XidFate::InProgress => {}
         }
     }
     Ok(TupleHints {

@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use trunkline_aio::IoContext;
 use trunkline_buffer::{
-    BufferPool, PinnedBuffer, ReadStream, ReadStreamFlags, ReadStreamLimits, RelFork, ShareGuard,
-    Strategy, StrategyKind,
+    BufferPool, PinnedBuffer, ReadStream, ReadStreamFlags, ReadStreamLimits, ShareGuard, Strategy,
+    StrategyKind,
 };
 use trunkline_pgformat::line_pointer::count_normal;
-use trunkline_pgformat::{BlockNumber, ForkNumber, HeapTupleRef, ItemPointer, RelFileLocator};
+use trunkline_pgformat::{BlockNumber, ForkNumber, HeapTupleRef, ItemPointer};
 use trunkline_txn::Visibility;
 
 use crate::HeapError;
 use crate::page_hints::PageHints;
+use crate::relation::HeapRelation;
 use crate::visibility::tuple_is_visible;
-use crate::visibility_map::VisibilityMap;
 
 /// Blocks that a scan takes from the shared range at a time: enough for large reads, few enough
 /// that scans which share the range end together.
@@ -79,12 +79,12 @@ pub struct HeapScan {
 }
 
 impl HeapScan {
-    /// Scans `blocks` of the table at `locator`. A table larger than a quarter of the pool is read
+    /// Scans `blocks` of the table `relation`. A table larger than a quarter of the pool is read
     /// through a ring, so that it neither empties the pool nor needs more memory than the ring.
     /// `limits` are what the session's settings say about reading ahead.
     pub fn new(
         pool: &Arc<BufferPool>,
-        locator: RelFileLocator,
+        relation: HeapRelation,
         blocks: Arc<ScanBlocks>,
         limits: ReadStreamLimits,
     ) -> HeapScan {
@@ -96,14 +96,10 @@ impl HeapScan {
         };
         let next_block: Box<dyn FnMut() -> Option<BlockNumber> + Send> =
             Box::new(move || walk.next());
-        let rel_fork = RelFork {
-            rel: locator,
-            fork: ForkNumber::Main,
-        };
         HeapScan {
             stream: ReadStream::with_limits(
                 pool,
-                rel_fork,
+                relation.fork(ForkNumber::Main),
                 strategy,
                 ReadStreamFlags {
                     sequential: true,
@@ -112,7 +108,7 @@ impl HeapScan {
                 limits,
                 next_block,
             ),
-            hints: PageHints::new(VisibilityMap::new(pool, locator)),
+            hints: PageHints::new(pool, relation),
         }
     }
 

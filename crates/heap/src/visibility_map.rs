@@ -5,14 +5,21 @@
 //! PD_ALL_VISIBLE, so the map is never ahead of the page. The map's own page is pinned *before* that
 //! lock is taken: nothing is read or extended under it, and nothing can fail between the change of
 //! the page and that of the map.
+//!
+//! Setting bits is logged (`XLOG_HEAP2_VISIBLE`). Clearing them is told by the record of the change
+//! that needs it, and leaves the map page's LSN as it is: a cleared bit may be on disk before its
+//! reason, never a set one.
 
 use std::sync::Arc;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{BufferPool, ExclusiveGuard, PinnedBuffer, RelFork};
-use trunkline_pgformat::{BlockNumber, ForkNumber, PageMut, RelFileLocator, visibility_map};
+use trunkline_buffer::{BufferPool, CriticalSection, ExclusiveGuard, PinnedBuffer, RelFork};
+use trunkline_pgformat::wal::rmgr::heap2::HeapVisible;
+use trunkline_pgformat::{BlockNumber, ForkNumber, PageMut, Xid, visibility_map};
 
 use crate::HeapError;
+use crate::logging::Logger;
+use crate::relation::HeapRelation;
 
 /// What the map says of a heap page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -23,21 +30,33 @@ pub struct PageVisibility {
     pub all_frozen: bool,
 }
 
+impl PageVisibility {
+    fn bits(self) -> u8 {
+        let mut bits = 0;
+        if self.all_visible {
+            bits |= visibility_map::VISIBILITYMAP_ALL_VISIBLE;
+        }
+        if self.all_frozen {
+            bits |= visibility_map::VISIBILITYMAP_ALL_FROZEN;
+        }
+        bits
+    }
+}
+
 /// A table's visibility map.
 pub struct VisibilityMap {
     pool: Arc<BufferPool>,
     fork: RelFork,
+    logged: bool,
 }
 
 impl VisibilityMap {
-    /// The map of the table at `locator`; its fork is made when the first bit is set.
-    pub fn new(pool: &Arc<BufferPool>, locator: RelFileLocator) -> VisibilityMap {
+    /// The map of a table; its fork is made when the first bit is set.
+    pub fn new(pool: &Arc<BufferPool>, relation: HeapRelation) -> VisibilityMap {
         VisibilityMap {
             pool: Arc::clone(pool),
-            fork: RelFork {
-                rel: locator,
-                fork: ForkNumber::Vm,
-            },
+            fork: relation.fork(ForkNumber::Vm),
+            logged: relation.logged,
         }
     }
 
@@ -104,6 +123,53 @@ impl VisibilityMap {
         }
     }
 
+    /// Marks a heap page all-visible, on the page and in the map, where `map_page` has its bits. Before
+    /// that somebody may have seen its newest change only who sees `conflict_horizon` (invalid if
+    /// everything is frozen). `xid` is the transaction that does it, if it has one.
+    ///
+    /// # Errors
+    /// The log has failed.
+    pub(crate) fn set(
+        &self,
+        heap_page: &mut ExclusiveGuard<'_>,
+        map_page: &MapPage,
+        visibility: PageVisibility,
+        conflict_horizon: Xid,
+        xid: Xid,
+        io: &mut IoContext,
+    ) -> Result<(), HeapError> {
+        let block = heap_page.buffer().block();
+        let bits = visibility.bits();
+        let mut map = map_page.buffer.exclusive();
+        if visibility_map::status(&map, block) & bits == bits {
+            if !heap_page.page().is_all_visible() {
+                PageMut::new(heap_page).set_all_visible(true);
+                heap_page.mark_dirty_hint(io, self.logged);
+            }
+            return Ok(());
+        }
+        let logged = CriticalSection::run("a page becomes all-visible", |section| {
+            heap_page.mark_dirty();
+            map.mark_dirty();
+            PageMut::new(heap_page).set_all_visible(true);
+            change(&mut map, |page| visibility_map::set(page, block, bits));
+            if !self.logged {
+                return Ok(());
+            }
+            let logger = Logger {
+                pool: &self.pool,
+                section,
+                xid,
+            };
+            let visible = HeapVisible {
+                conflict_horizon,
+                flags: bits,
+            };
+            logger.visible(io, &mut map, heap_page, visible)
+        });
+        Ok(logged?)
+    }
+
     /// Pages of the map; none before the fork is made.
     fn blocks(&self) -> Result<BlockNumber, HeapError> {
         if !self.pool.smgr().exists(self.fork.rel, self.fork.fork)? {
@@ -124,33 +190,24 @@ impl MapPage {
         self.buffer.block() == visibility_map::map_block(block)
     }
 
-    /// Sets bits of the heap page, which the caller has locked exclusively and marked all-visible.
-    pub(crate) fn set(&self, block: BlockNumber, visibility: PageVisibility) {
-        let mut bits = 0;
-        if visibility.all_visible {
-            bits |= visibility_map::VISIBILITYMAP_ALL_VISIBLE;
-        }
-        if visibility.all_frozen {
-            bits |= visibility_map::VISIBILITYMAP_ALL_FROZEN;
-        }
-        self.change(|page| visibility_map::set(page, block, bits));
-    }
-
     /// Clears the bits of the heap page, which the caller has locked exclusively.
     pub(crate) fn clear(&self, block: BlockNumber) {
         let bits = visibility_map::VISIBILITYMAP_VALID_BITS;
-        self.change(|page| visibility_map::clear(page, block, bits));
-    }
-
-    /// Changes the page; it is dirty afterwards if `change` says that it changed something.
-    fn change(&self, change: impl FnOnce(&mut trunkline_pgformat::PageBytes) -> bool) {
         let mut guard = self.buffer.exclusive();
-        let is_new = guard.page().is_new();
-        if is_new {
-            PageMut::new(&mut guard).init(0);
-        }
-        if change(&mut guard) || is_new {
-            guard.mark_dirty();
-        }
+        change(&mut guard, |page| visibility_map::clear(page, block, bits));
+    }
+}
+
+/// Changes a page of the map; it is dirty afterwards if `change` says that it changed something.
+fn change(
+    guard: &mut ExclusiveGuard<'_>,
+    change: impl FnOnce(&mut trunkline_pgformat::PageBytes) -> bool,
+) {
+    let is_new = guard.page().is_new();
+    if is_new {
+        PageMut::new(guard).init(0);
+    }
+    if change(guard) || is_new {
+        guard.mark_dirty();
     }
 }

@@ -8,6 +8,7 @@
 use crate::crc::crc32c;
 use crate::ids::{BLCKSZ, Lsn, Oid, RELSEG_SIZE, Xid};
 use crate::slru::FIRST_MULTI_XACT_ID;
+use crate::wal::segment::SegmentSize;
 use thiserror::Error;
 
 mod layout;
@@ -23,9 +24,6 @@ pub const PG_CONTROL_VERSION: u32 = 1800;
 
 /// Version of PostgreSQL 18's system catalogs (`CATALOG_VERSION_NO`).
 pub const CATALOG_VERSION_NO: u32 = 202_506_291;
-
-/// Bytes of a WAL segment file unless chosen otherwise.
-pub const DEFAULT_WAL_SEGMENT_SIZE: u32 = 16 * 1024 * 1024;
 
 /// The version of page checksums that there is (`PG_DATA_CHECKSUM_VERSION`).
 pub const PG_DATA_CHECKSUM_VERSION: u32 = 1;
@@ -307,6 +305,8 @@ pub struct NewCluster {
     pub next_oid: Oid,
     /// Whether pages carry checksums.
     pub has_checksums: bool,
+    /// Bytes of a WAL segment.
+    pub wal_segment_size: SegmentSize,
 }
 
 /// A new cluster's identifier, unique as far as time and process can make it (`BootStrapXLOG`).
@@ -319,7 +319,8 @@ impl ControlFile {
     /// and whose only checkpoint is where `initdb` puts its first: behind the header of the first
     /// WAL segment.
     pub fn for_new_cluster(new: &NewCluster) -> ControlFile {
-        let redo = Lsn(u64::from(DEFAULT_WAL_SEGMENT_SIZE) + WAL_LONG_PAGE_HEADER_SIZE);
+        let segment_bytes = new.wal_segment_size.bytes();
+        let redo = Lsn(u64::from(segment_bytes) + WAL_LONG_PAGE_HEADER_SIZE);
         ControlFile {
             system_identifier: new.system_identifier,
             catalog_version_no: CATALOG_VERSION_NO,
@@ -364,7 +365,7 @@ impl ControlFile {
             blcksz: BLCKSZ as u32,
             relseg_size: RELSEG_SIZE,
             xlog_blcksz: 8192,
-            xlog_seg_size: DEFAULT_WAL_SEGMENT_SIZE,
+            xlog_seg_size: segment_bytes,
             name_data_len: 64,
             index_max_keys: 32,
             toast_max_chunk_size: 1996,
@@ -421,6 +422,7 @@ impl ControlFile {
             next_xid: Xid::FIRST_NORMAL,
             next_oid: Oid::INVALID,
             has_checksums: true,
+            wal_segment_size: SegmentSize::DEFAULT,
         });
         type Constant = (&'static str, fn(&ControlFile) -> u64);
         let compared: [Constant; 11] = [
@@ -477,6 +479,7 @@ mod tests {
             next_xid: Xid(750),
             next_oid: Oid(16_384),
             has_checksums: true,
+            wal_segment_size: SegmentSize::DEFAULT,
         })
     }
 

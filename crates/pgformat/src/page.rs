@@ -12,6 +12,8 @@
 //! bytes; what lies outside the page is absent. Whoever takes a page from disk calls
 //! [`crate::checksum::verify_page`] once before trusting it.
 
+mod placing;
+
 use crate::align::max_align;
 use crate::ids::{BLCKSZ, Lsn, OffsetNumber, Xid};
 use crate::line_pointer::{LINE_POINTER_SIZE, LinePointer, array_bytes};

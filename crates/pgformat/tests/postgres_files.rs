@@ -11,6 +11,7 @@ use trunkline_pgformat::control_file::{
 use trunkline_pgformat::relmap::{RELMAP_FILE_SIZE, RelMap};
 use trunkline_pgformat::slru::{self, XactStatus};
 use trunkline_pgformat::varlena::{self, VarlenaForm};
+use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_pgformat::{
     BLCKSZ, HeapTupleRef, LinePointerState, Oid, PageBytes, PageMut, PageRef, Xid, line_pointer,
     page_checksum, verify_page, version_file, visibility_map,
@@ -480,6 +481,7 @@ fn a_new_control_file_has_the_settings_of_initdb() {
         next_xid: theirs.check_point_copy.next_xid(),
         next_oid: theirs.check_point_copy.next_oid,
         has_checksums: true,
+        wal_segment_size: SegmentSize::DEFAULT,
     });
     assert_eq!(ours.encode().len(), CONTROL_FILE_SIZE);
     ours.check_point = theirs.check_point;

@@ -228,7 +228,8 @@ impl Smgr {
                 blocks: 0,
                 error,
             })?;
-        self.requests.forget(key);
+        // So that what a crash after the checkpoint may bring back is empty.
+        self.requests.note(self.requests.slot(key));
         self.pending_unlinks.add(key);
         Ok(())
     }

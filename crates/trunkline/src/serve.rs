@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_engine::settings::ServerSettings;
@@ -37,9 +36,6 @@ pub struct Arguments {
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }
-
-/// How often a server looks whether it has lost its disk.
-const FAILURE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves until a signal says to stop.
 ///
@@ -128,11 +124,16 @@ async fn serve(
         "ready to accept connections on {addresses}"
     );
     let (stop, stopping) = tokio::sync::oneshot::channel();
+    // Nothing can be made durable any more: the server stops then, which is not a clean stop.
+    let (fail, failed) = tokio::sync::oneshot::channel();
+    database.on_failure(move |_| {
+        let _ = fail.send(());
+    });
     let waited_for = Arc::clone(database);
     tokio::spawn(async move {
         tokio::select! {
             name = signals.next() => tracing::info!("received {name}: fast shutdown request"),
-            () = until_failure(&waited_for) => {}
+            () = until(failed) => {}
         }
         let _ = stop.send(());
         // The task ends with the runtime, after the stop.
@@ -152,21 +153,9 @@ async fn serve(
     Ok(())
 }
 
-/// Until nothing can be made durable any more: the server then stops, which is not a clean stop.
-async fn until_failure(database: &Database) {
-    let mut look = tokio::time::interval(FAILURE_LOOK_INTERVAL);
-    loop {
-        look.tick().await;
-        if let Some(failure) = database.failure() {
-            tracing::error!("{failure}");
-            return;
-        }
-    }
-}
-
-async fn until(stopping: tokio::sync::oneshot::Receiver<()>) {
-    if stopping.await.is_err() {
-        // The task that listens for signals is gone with the runtime.
+async fn until(told: tokio::sync::oneshot::Receiver<()>) {
+    if told.await.is_err() {
+        // Whoever could tell is gone: the task that listens for signals, with the runtime.
         std::future::pending::<()>().await;
     }
 }

@@ -3,9 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use trunkline_pgformat::{Oid, Xid};
+use trunkline_pgformat::wal::rmgr::PayloadError;
+use trunkline_pgformat::{Lsn, Oid, Xid};
+use trunkline_wal::WalError;
 
 use crate::cancel::Cancelled;
+use crate::full_xid::FullXid;
 
 /// An error of transactions, locks or the commit log. Its `Display` is PostgreSQL's message.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,46 @@ pub enum TxnError {
     /// The I/O core refused to give a handle (53000).
     #[error("could not start an I/O: {0}")]
     Io(#[from] trunkline_aio::AioError),
+    /// The write-ahead log refused a record or a flush (58030; 54000 if the record is too long). If it
+    /// was a commit, it has not happened.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A commit is in the write-ahead log, and whether it became durable is not known (08007). It must
+    /// be told neither as done nor as undone, and its transaction counts as running: the database
+    /// has to stop, and what recovery finds is the answer.
+    #[error("could not make the commit of transaction {} durable: {reason}", xid.xid())]
+    CommitInDoubt {
+        /// The transaction.
+        xid: FullXid,
+        /// What failed.
+        reason: String,
+    },
+    /// Nothing more is committed, nor does any checkpoint end, since an earlier commit came into doubt
+    /// (58030).
+    #[error("the database system has to be restarted: {reason}")]
+    MustStop {
+        /// What failed, when.
+        reason: String,
+    },
+    /// A transaction without an id deletes files (XX000).
+    #[error("cannot commit a transaction that deleted files but has no xid")]
+    FilesWithoutXid,
+    /// Redo met a record that it has no means for (0A000).
+    #[error("WAL redo at {lsn}: {what} is not supported")]
+    UnsupportedRecord {
+        /// Where the record begins.
+        lsn: Lsn,
+        /// What it is.
+        what: String,
+    },
+    /// Redo met a record whose contents are not what its code says (XX001).
+    #[error("WAL redo at {lsn}: {source}")]
+    InvalidRecord {
+        /// Where the record begins.
+        lsn: Lsn,
+        /// What is wrong.
+        source: PayloadError,
+    },
 }
 
 impl TxnError {
@@ -75,14 +118,37 @@ impl TxnError {
             TxnError::Wraparound { .. } | TxnError::TooManyCommands => "54000",
             TxnError::Status { kind, .. } => file_access_sqlstate(*kind),
             TxnError::File { source, .. } => file_access_sqlstate(source.kind()),
-            TxnError::SyncFailed { .. } => "58030",
+            TxnError::SyncFailed { .. } | TxnError::MustStop { .. } => "58030",
             TxnError::Io(_) => "53000",
+            TxnError::Wal(WalError::RecordTooLong { .. }) => "54000",
+            TxnError::Wal(WalError::File { source, .. }) => file_access_sqlstate(source.kind()),
+            TxnError::Wal(_) => "58030",
+            TxnError::CommitInDoubt { .. } => "08007",
+            TxnError::FilesWithoutXid => "XX000",
+            TxnError::UnsupportedRecord { .. } => "0A000",
+            TxnError::InvalidRecord { .. } => "XX001",
         }
+    }
+
+    /// Whether the database has to stop: what it would go on with cannot be made durable, or is not
+    /// known. Recovery is the retry.
+    pub fn must_stop(&self) -> bool {
+        matches!(
+            self,
+            TxnError::CommitInDoubt { .. }
+                | TxnError::MustStop { .. }
+                | TxnError::SyncFailed { .. }
+                | TxnError::Wal(WalError::Failed(_))
+        )
     }
 
     /// The DETAIL, if PostgreSQL has one.
     pub fn detail(&self) -> Option<&str> {
         match self {
+            TxnError::CommitInDoubt { .. } => Some(
+                "The transaction is in the write-ahead log; whether it committed is known after \
+                 recovery.",
+            ),
             TxnError::Deadlock { detail } | TxnError::Status { detail, .. } => Some(detail),
             _ => None,
         }

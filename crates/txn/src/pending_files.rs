@@ -29,6 +29,16 @@ impl PendingFiles {
     }
 
     /// The files to delete after a commit.
+    pub fn at_commit(&self) -> &[RelFileLocator] {
+        &self.at_commit
+    }
+
+    /// The files to delete after an abort.
+    pub fn at_abort(&self) -> &[RelFileLocator] {
+        &self.at_abort
+    }
+
+    /// The files to delete after a commit.
     pub fn into_commit(self) -> Vec<RelFileLocator> {
         self.at_commit
     }

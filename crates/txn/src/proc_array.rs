@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use trunkline_pgformat::Xid;
+use trunkline_pgformat::wal::rmgr::standby::RunningXacts;
 
 use crate::full_xid::FullXid;
 use crate::sync::lock;
@@ -103,6 +104,25 @@ impl ProcArray {
         }
     }
 
+    /// The transactions that run, as a standby wants to know them (`GetRunningTransactionData`). There
+    /// are no subtransactions.
+    pub fn running_xacts(&self) -> RunningXacts {
+        let state = lock(&self.state);
+        RunningXacts {
+            subxid_overflow: false,
+            next_xid: state.next.xid(),
+            oldest_running_xid: state.oldest_running().xid(),
+            latest_completed_xid: state.latest_completed.xid(),
+            xids: state.running.iter().map(|xid| xid.xid()).collect(),
+            subxids: Vec::new(),
+        }
+    }
+
+    /// The oldest id that runs, or the next one (`GetOldestActiveTransactionId`).
+    pub fn oldest_running(&self) -> FullXid {
+        lock(&self.state).oldest_running()
+    }
+
     /// No snapshot, present or future, sees any id before this as running. Never goes back.
     pub fn horizon(&self) -> FullXid {
         let mut state = lock(&self.state);
@@ -123,6 +143,10 @@ impl ProcArray {
 }
 
 impl State {
+    fn oldest_running(&self) -> FullXid {
+        self.running.first().copied().unwrap_or(self.next)
+    }
+
     fn view(&mut self) -> View {
         let State {
             running,

@@ -2,16 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
+use trunkline_aio::IoContext;
 use trunkline_pgformat::{CommandId, RelFileLocator, Xid};
 
+use crate::commit::{self, CommitFailure, CommitOptions};
 use crate::error::TxnError;
 use crate::full_xid::FullXid;
 use crate::lock_tag::LockOwner;
 use crate::manager::TransactionManager;
 use crate::pending_files::PendingFiles;
-use crate::pg_xact::XactStatus;
 use crate::snapshot::RegisteredSnapshot;
 use crate::sync::lock;
+use crate::timestamp::TimestampTz;
 use crate::xid_limits::WraparoundWarning;
 
 /// Whether a transaction goes on.
@@ -19,15 +21,45 @@ use crate::xid_limits::WraparoundWarning;
 pub enum TransactionState {
     /// It goes on.
     Active,
+    /// Its end is being recorded.
+    Ending,
     /// It committed.
     Committed,
     /// It aborted.
     Aborted,
+    /// Its commit is in the write-ahead log, and perhaps durable. It counts as running until the
+    /// database has stopped.
+    InDoubt,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Event {
+    EndBegins,
+    /// A commit failed before its record was in the log.
+    EndFails,
+    Commits,
+    Aborts,
+    FateUnknown,
+}
+
+impl TransactionState {
+    fn next(self, event: Event) -> TransactionState {
+        use TransactionState::{Aborted, Active, Committed, Ending, InDoubt};
+        match (self, event) {
+            (Active, Event::EndBegins) => Ending,
+            (Ending, Event::EndFails) => Active,
+            (Ending, Event::Commits) => Committed,
+            (Ending, Event::Aborts) => Aborted,
+            (Ending, Event::FateUnknown) => InDoubt,
+            (state, event) => panic!("a transaction ends once: {event:?} in {state:?}"),
+        }
+    }
 }
 
 /// A running transaction. Threads that work for it share it by reference.
 ///
-/// Its mutex is outermost in the lock order: the manager is called with it held.
+/// Its mutex is outermost in the lock order: the manager is called with it held, but for what records
+/// its end, which waits for I/O.
 pub struct Transaction {
     manager: Arc<TransactionManager>,
     owner: LockOwner,
@@ -148,60 +180,92 @@ impl Transaction {
     /// Commits: from the return on, every new snapshot sees its effects. Returns the relation
     /// files to delete; the caller also releases the locks, after it made its invalidations known.
     ///
+    /// If it has an id: the commit is in the write-ahead log, durably if `options` say so or files are
+    /// deleted; otherwise the log's writer makes it so soon.
+    ///
     /// # Errors
-    /// When pg_xact cannot record it; the transaction goes on and is to be aborted.
+    /// The commit cannot be recorded: the transaction goes on and is to be aborted. Or, with
+    /// [`TxnError::CommitInDoubt`], it may have committed: the caller must tell neither, keep its locks
+    /// and stop the database.
     ///
     /// # Panics
     /// If it has ended before.
-    pub fn commit(&self) -> Result<Vec<RelFileLocator>, TxnError> {
-        let mut inner = lock(&self.inner);
-        assert_eq!(
-            inner.state,
-            TransactionState::Active,
-            "a transaction ends once"
-        );
-        if let Some(xid) = inner.xid {
-            self.manager
-                .pg_xact()
-                .set_status(xid.xid(), XactStatus::Committed)?;
-            self.manager.procs().end(xid);
+    pub fn commit(
+        &self,
+        io: &mut IoContext,
+        options: CommitOptions,
+    ) -> Result<Vec<RelFileLocator>, TxnError> {
+        let (xid, pending) = self.begin_end();
+        let result = match xid {
+            Some(xid) => commit::commit(&self.manager, io, xid, pending.at_commit(), options),
+            None if pending.at_commit().is_empty() => Ok(()),
+            None => Err(CommitFailure::NotCommitted(TxnError::FilesWithoutXid)),
+        };
+        match result {
+            Ok(()) => {
+                self.end(Event::Commits);
+                Ok(pending.into_commit())
+            }
+            Err(CommitFailure::NotCommitted(error)) => {
+                lock(&self.inner).pending = pending;
+                self.end(Event::EndFails);
+                Err(error)
+            }
+            Err(CommitFailure::InDoubt(error)) => {
+                self.end(Event::FateUnknown);
+                Err(error)
+            }
         }
-        inner.state = TransactionState::Committed;
-        Ok(std::mem::take(&mut inner.pending).into_commit())
     }
 
-    /// Aborts. Returns the relation files to delete; the caller also releases the locks.
+    /// Aborts. Returns the relation files to delete; the caller also releases the locks. If it has an
+    /// id, the abort is in the write-ahead log; nobody waits for it to be durable.
     ///
     /// # Panics
     /// If it has ended before.
-    pub fn abort(&self) -> Vec<RelFileLocator> {
-        let mut inner = lock(&self.inner);
-        assert_eq!(
-            inner.state,
-            TransactionState::Active,
-            "a transaction ends once"
-        );
-        if let Some(xid) = inner.xid {
-            // An id without a recorded end that runs no more counts as aborted.
-            if let Err(error) = self
-                .manager
-                .pg_xact()
-                .set_status(xid.xid(), XactStatus::Aborted)
-            {
-                tracing::warn!(%error, detail = error.detail(), "an abort was not recorded");
-            }
-            self.manager.procs().end(xid);
+    pub fn abort(&self, io: &mut IoContext, now: TimestampTz) -> Vec<RelFileLocator> {
+        let (xid, pending) = self.begin_end();
+        if let Some(xid) = xid {
+            commit::abort(&self.manager, Some((io, now)), xid, pending.at_abort());
         }
-        inner.state = TransactionState::Aborted;
-        std::mem::take(&mut inner.pending).into_abort()
+        self.end(Event::Aborts);
+        pending.into_abort()
+    }
+
+    /// Aborts without a record in the write-ahead log, for who has no issuer: an id without a recorded
+    /// end that runs no more counts as aborted, here and after recovery. What the record would be for
+    /// are standbys, which learn it from the next list of running transactions.
+    ///
+    /// # Panics
+    /// If it has ended before.
+    pub fn abandon(&self) -> Vec<RelFileLocator> {
+        let (xid, pending) = self.begin_end();
+        if let Some(xid) = xid {
+            commit::abort(&self.manager, None, xid, pending.at_abort());
+        }
+        self.end(Event::Aborts);
+        pending.into_abort()
+    }
+
+    /// From here to [`Transaction::end`], the pending files belong to who ends it.
+    fn begin_end(&self) -> (Option<FullXid>, PendingFiles) {
+        let mut inner = lock(&self.inner);
+        inner.state = inner.state.next(Event::EndBegins);
+        (inner.xid, std::mem::take(&mut inner.pending))
+    }
+
+    fn end(&self, event: Event) {
+        let mut inner = lock(&self.inner);
+        inner.state = inner.state.next(event);
     }
 }
 
 impl Drop for Transaction {
-    /// A transaction that nobody ended (its thread panicked) is aborted and its locks released.
+    /// A transaction that nobody ended (its thread panicked) is aborted and its locks released. One
+    /// whose end was being recorded, or is in doubt, keeps them: it counts as running.
     fn drop(&mut self) {
         if self.state() == TransactionState::Active {
-            let files = self.abort();
+            let files = self.abandon();
             self.manager.locks().release_all(self.owner);
             for file in files {
                 tracing::warn!(

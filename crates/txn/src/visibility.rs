@@ -29,6 +29,8 @@ pub struct Visibility<'a> {
     snapshot: &'a Snapshot,
     horizon: Xid,
     cache: [(Xid, XidFate); CACHED],
+    /// Of which ids the commit is known to be durable, which it then stays.
+    durable: [Xid; CACHED],
 }
 
 impl<'a> Visibility<'a> {
@@ -39,6 +41,7 @@ impl<'a> Visibility<'a> {
             snapshot,
             horizon: manager.oldest_xmin(),
             cache: [(Xid::INVALID, XidFate::Aborted); CACHED],
+            durable: [Xid::INVALID; CACHED],
         }
     }
 
@@ -88,11 +91,27 @@ impl<'a> Visibility<'a> {
         })
     }
 
-    /// Whether every snapshot, present and future, sees `xid` as committed: the condition for
-    /// marking a page all-visible. May answer no for one that has become so lately; see
-    /// [`advance_horizon`](Visibility::advance_horizon).
+    /// Whether every snapshot, present and future, sees `xid` as committed, and its commit is durable:
+    /// the condition for marking a page all-visible. May answer no for one that has become so lately;
+    /// see [`advance_horizon`](Visibility::advance_horizon).
     pub fn is_visible_to_all(&mut self, xid: Xid) -> Result<bool, TxnError> {
-        Ok(xid.precedes(self.horizon) && self.fate(xid)? == XidFate::Committed)
+        Ok(xid.precedes(self.horizon)
+            && self.fate(xid)? == XidFate::Committed
+            && self.is_commit_durable(xid))
+    }
+
+    /// Whether the commit of `xid`, whose fate is to have committed, is durable: the condition for a
+    /// hint bit that says so, for a page with the bit may reach the disk before the log (`SetHintBits`).
+    pub fn is_commit_durable(&mut self, xid: Xid) -> bool {
+        let slot = xid.0 as usize % CACHED;
+        if self.durable[slot] == xid {
+            return true;
+        }
+        let is_durable = self.manager.is_commit_durable(xid);
+        if is_durable {
+            self.durable[slot] = xid;
+        }
+        is_durable
     }
 
     /// Takes into account the transactions and snapshots that ended since this began.

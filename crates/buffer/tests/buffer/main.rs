@@ -4,6 +4,7 @@
 
 mod background_writing;
 mod checkpoint_writing;
+mod critical;
 mod damage;
 mod fake_log;
 mod log;

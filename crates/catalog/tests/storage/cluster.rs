@@ -9,14 +9,14 @@ use trunkline_aio::{Aio, AioConfig, IoContext, Method, MethodKind, OsStorage, Sy
 use trunkline_buffer::{BufferPool, PoolConfig, ReadStreamLimits, RelFork};
 use trunkline_catalog::{
     Catalog, CatalogError, CatalogWriter, ColumnDefinition, CreateContext, FrozenHorizon, NewTable,
-    NotNull, RowValues, SystemTable, TableDefinition, bootstrap, oids,
+    NotNull, RelationPersistence, RowValues, SystemTable, TableDefinition, bootstrap, oids,
 };
-use trunkline_heap::{HeapError, HeapScan, ScanBlocks};
+use trunkline_heap::{HeapError, HeapRelation, HeapScan, ScanBlocks};
 use trunkline_pgformat::{BLCKSZ, HeapTupleHeader, HeapTupleRef, Oid, Xid};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{
-    FullXid, LockManager, SlruConfig, Transaction, TransactionManager, TxnConfig, Visibility,
-    XidLimits,
+    CommitOptions, FullXid, LockManager, SlruConfig, TimestampTz, Transaction, TransactionManager,
+    TxnConfig, Visibility, XidLimits,
 };
 use trunkline_types::{deform, oids as types};
 
@@ -88,7 +88,7 @@ impl Cluster {
             },
         };
         let transactions =
-            TransactionManager::start(config, &aio, storage, Arc::new(locks)).unwrap();
+            TransactionManager::start(config, &aio, storage, Arc::new(locks), None).unwrap();
         Cluster {
             catalog: Catalog::new(&pool, &transactions, DATABASE),
             pool,
@@ -109,7 +109,7 @@ impl Cluster {
         let mut io = self.io();
         self.pool.write_all(&mut io).unwrap();
         self.pool.smgr().sync_all(&mut io).unwrap();
-        self.transactions.flush().unwrap();
+        self.transactions.flush(&mut self.io()).unwrap();
     }
 
     pub fn io(&self) -> IoContext {
@@ -138,8 +138,16 @@ impl Cluster {
 
     /// Commits, and makes it known.
     pub fn commit(&self, transaction: Transaction, changed: &[Oid]) {
-        transaction.commit().unwrap();
+        let options = CommitOptions {
+            synchronous: true,
+            now: TimestampTz::default(),
+        };
+        transaction.commit(&mut self.io(), options).unwrap();
         self.catalog.invalidate(changed);
+    }
+
+    pub fn abort(&self, transaction: &Transaction) {
+        transaction.abort(&mut self.io(), TimestampTz::default());
     }
 
     /// A committed table.
@@ -159,7 +167,7 @@ impl Cluster {
         let blocks = self.pool.nblocks(RelFork::main(locator)).unwrap();
         let mut scan = HeapScan::new(
             &self.pool,
-            locator,
+            HeapRelation::permanent(locator),
             ScanBlocks::new(blocks),
             ReadStreamLimits::default(),
         );
@@ -204,6 +212,7 @@ pub fn definition(name: &str) -> TableDefinition {
     let mut value = ColumnDefinition::new("v", types::NUMERIC, (15 << 16 | 2) + 4);
     value.default = Some("0.5".to_owned());
     TableDefinition {
+        persistence: RelationPersistence::Permanent,
         name: name.to_owned(),
         namespace: oids::PG_PUBLIC_NAMESPACE,
         owner: oids::BOOTSTRAP_SUPERUSER,

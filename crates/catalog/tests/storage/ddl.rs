@@ -90,7 +90,7 @@ fn an_aborted_table_was_never_there() {
             .command(&transaction, |writer| writer.create_table(&table))
             .unwrap();
         assert!(own(&cluster, &transaction, "src").is_some());
-        transaction.abort();
+        cluster.abort(&transaction);
         cluster.catalog.invalidate(&[table.class.oid]);
         assert!(others(&cluster, "src").is_none());
         assert_eq!(rows_by_table(&cluster), before);
@@ -116,7 +116,7 @@ fn a_dropped_table_leaves_no_row() {
             .unwrap();
         assert!(own(&cluster, &transaction, "goes").is_none());
         assert!(others(&cluster, "goes").is_some());
-        transaction.abort();
+        cluster.abort(&transaction);
         cluster.catalog.invalidate(&[table.class.oid]);
         assert!(others(&cluster, "goes").is_some());
         assert_eq!(rows_by_table(&cluster), with_table);
@@ -163,7 +163,7 @@ fn a_truncated_table_has_another_file() {
         assert_eq!(own_view.locator, truncated(30000));
         assert_eq!(own_view.desc, created.desc);
         assert_eq!(others(&cluster, "src").unwrap().locator, created.locator);
-        transaction.abort();
+        cluster.abort(&transaction);
         cluster.catalog.invalidate(&[created.oid]);
         assert_eq!(others(&cluster, "src").unwrap().locator, created.locator);
 
@@ -246,7 +246,7 @@ fn a_row_that_another_transaction_changed_is_not_changed_again() {
             (error.sqlstate(), error.to_string().as_str()),
             ("XX000", "tuple concurrently updated")
         );
-        second.abort();
+        cluster.abort(&second);
         cluster.commit(first, &[table.class.oid]);
         assert_eq!(others(&cluster, "src").unwrap().locator.rel_number, 30000);
         // The refused update left nothing behind.
@@ -273,7 +273,7 @@ fn a_default_longer_than_a_page_is_refused() {
             error.to_string().starts_with("row is too big: size "),
             "{error}"
         );
-        transaction.abort();
+        cluster.abort(&transaction);
         assert!(others(&cluster, "wide").is_none());
     });
 }

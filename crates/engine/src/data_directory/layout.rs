@@ -7,6 +7,7 @@ use std::sync::Arc;
 use trunkline_aio::{FileKind, IoContext, Storage, read_file, write_file_durably};
 use trunkline_pgformat::slru::INITIAL_FILES;
 use trunkline_pgformat::version_file;
+use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_pgformat::{BLCKSZ, Oid};
 
 use super::lock_file::LOCK_FILE;
@@ -60,6 +61,23 @@ const CONFIGURATION: &str = "\
 #port = 5432
 #max_connections = 100
 ";
+
+/// The configuration file of a new cluster. With segments of another size, as many of them as are the
+/// defaults of `max_wal_size` and `min_wal_size` (PostgreSQL's `initdb`).
+fn configuration(wal_segment_size: SegmentSize) -> String {
+    const DEFAULT_MAX_WAL_SEGMENTS: u32 = 64;
+    const DEFAULT_MIN_WAL_SEGMENTS: u32 = 5;
+    let mut text = CONFIGURATION.to_owned();
+    if wal_segment_size != SegmentSize::DEFAULT {
+        let megabytes = wal_segment_size.bytes() >> 20;
+        text += &format!(
+            "max_wal_size = {}MB\nmin_wal_size = {}MB\n",
+            megabytes * DEFAULT_MAX_WAL_SEGMENTS,
+            megabytes * DEFAULT_MIN_WAL_SEGMENTS
+        );
+    }
+    text
+}
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> DataDirectoryError {
     let path = path.to_owned();
@@ -150,6 +168,7 @@ pub fn create_root(storage: &dyn Storage, path: &Path) -> Result<(), DataDirecto
 pub fn create_layout(
     storage: &Arc<dyn Storage>,
     path: &Path,
+    wal_segment_size: SegmentSize,
     io: &mut IoContext,
 ) -> Result<(), DataDirectoryError> {
     let unfinished = path.join(UNFINISHED);
@@ -165,7 +184,10 @@ pub fn create_layout(
     for name in INITIAL_FILES {
         write(name, &[0; BLCKSZ])?;
     }
-    write("postgresql.conf", CONFIGURATION.as_bytes())?;
+    write(
+        "postgresql.conf",
+        configuration(wal_segment_size).as_bytes(),
+    )?;
     write("base/5/PG_VERSION", &version_file::encode())?;
     Ok(())
 }

@@ -63,14 +63,6 @@ pub enum DataDirectoryError {
     /// It was not made by our `init`.
     #[error("data directory \"{}\" was not initialised by trunkline; opening a cluster that PostgreSQL made is not supported", .0.display())]
     Foreign(PathBuf),
-    /// The last stop was not clean, and there is no recovery.
-    #[error("data directory \"{}\" was not stopped cleanly (state: {state}) and cannot be recovered: only a clean stop is durable. Use a new directory and load the data again", path.display())]
-    NotCleanlyStopped {
-        /// The directory.
-        path: PathBuf,
-        /// `pg_control`'s state.
-        state: String,
-    },
     /// `pg_control` is damaged.
     #[error("control file \"{}\" is damaged: {why}", path.display())]
     Control {

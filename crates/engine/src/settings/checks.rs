@@ -1,6 +1,8 @@
 //! What single settings demand of their values beyond type and range (PostgreSQL's check hooks).
 
+use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_types::{TimeZone, format_date_style, parse_date_style};
+use trunkline_wal::SyncMethod;
 
 use super::SettingError;
 use super::definition::SettingDefinition;
@@ -44,6 +46,19 @@ pub fn check(
             "read committed" | "read uncommitted" => Ok(value),
             _ => Err(not_supported("Only READ COMMITTED is supported.")),
         },
+        "wal_level" => match text.as_str() {
+            "replica" => Ok(value),
+            "minimal" => Err(not_supported(
+                "Everything is logged; leaving the log out for new tables is not supported.",
+            )),
+            _ => Err(not_supported("Logical decoding is not supported.")),
+        },
+        "wal_sync_method" => SyncMethod::from_name(text)
+            .map(|_| value.clone())
+            .map_err(|error| not_supported(&error.to_string())),
+        "wal_consistency_checking" => check_resource_managers(text)
+            .map(|_| value.clone())
+            .ok_or_else(invalid),
         "io_direct" => check_io_direct(text)
             .ok_or_else(invalid)
             .map(SettingValue::Text),
@@ -70,6 +85,30 @@ pub fn check(
         }
         _ => Ok(value),
     }
+}
+
+/// Resource managers whose pages can be compared (`rm_mask` in PostgreSQL's `access/rmgrlist.h`), as
+/// far as there are any here.
+const MASKED: [RmgrId; 2] = [RmgrId::HEAP2, RmgrId::HEAP];
+
+/// The resource managers that `wal_consistency_checking` lists by name, or all; `None` if the list has
+/// another word. Those that have no pages to compare count as none, as far as `all` goes.
+pub fn check_resource_managers(text: &str) -> Option<Vec<RmgrId>> {
+    let mut all = Vec::new();
+    for word in text.split(',').map(str::trim) {
+        if word.is_empty() {
+            continue;
+        }
+        if word.eq_ignore_ascii_case("all") {
+            all.extend(MASKED);
+            continue;
+        }
+        all.push(MASKED.into_iter().find(|rmgr| {
+            rmgr.name()
+                .is_some_and(|name| name.eq_ignore_ascii_case(word))
+        })?);
+    }
+    Some(all)
 }
 
 /// A list of `data`, `wal` and `wal_init`, or nothing.

@@ -86,6 +86,12 @@ checkpoint_io_concurrency\tinteger\t\tWrite-Ahead Log / Checkpoints\tsighup\t1\t
 Number of writes that a checkpoint keeps in flight.
 io_direct\tstring\t\tResource Usage / I/O\tpostmaster\t\t\t\tdata,wal,wal_init\t\
 Uses direct I/O for these kinds of files, where the file system allows it.
+io_wal_concurrency\tinteger\t\tWrite-Ahead Log / Settings\tpostmaster\t1\t256\t\t32\t\
+Number of writes of the write-ahead log that may be in flight.
+io_wal_pad_partial\tbool\t\tWrite-Ahead Log / Settings\tpostmaster\t\t\t\ton\t\
+Fills up the block that the log ends in where a flush would have to wait for another one's write of it.
+io_wal_target_blocks\tinteger\t8kB\tWrite-Ahead Log / Settings\tpostmaster\t1\t131072\t\t64\t\
+Amount of WAL inserted and not sent to the disk after which an inserter starts its write.
 is_superuser\tbool\t\tReporting and Logging / What to Log\tinternal\t\t\t\ton\t\
 Shows whether the current user is a superuser.
 session_authorization\tstring\t\tReporting and Logging / What to Log\tinternal\t\t\t\tpostgres\t\
@@ -115,6 +121,7 @@ const WORKING: &[&str] = &[
     "default_transaction_read_only",
     "effective_io_concurrency",
     "extra_float_digits",
+    "full_page_writes",
     "huge_pages",
     "ignore_checksum_failure",
     "io_combine_limit",
@@ -122,26 +129,43 @@ const WORKING: &[&str] = &[
     "io_max_combine_limit",
     "io_max_concurrency",
     "io_method",
+    "io_wal_concurrency",
+    "io_wal_pad_partial",
+    "io_wal_target_blocks",
     "io_workers",
     "is_superuser",
     "listen_addresses",
     "lock_timeout",
     "log_checkpoints",
+    "log_startup_progress_interval",
     "log_min_messages",
     "maintenance_io_concurrency",
     "max_connections",
     "max_files_per_process",
     "max_parallel_workers_per_gather",
+    "max_wal_size",
+    "min_wal_size",
     "port",
     "search_path",
     "session_authorization",
     "shared_buffers",
     "statement_timeout",
+    "synchronous_commit",
     "temp_file_limit",
     "TimeZone",
     "transaction_deferrable",
     "transaction_isolation",
     "transaction_read_only",
+    "wal_buffers",
+    "wal_consistency_checking",
+    "wal_decode_buffer_size",
+    "wal_init_zero",
+    "wal_level",
+    "wal_recycle",
+    "wal_segment_size",
+    "wal_sync_method",
+    "wal_writer_delay",
+    "wal_writer_flush_after",
     "work_mem",
     "zero_damaged_pages",
 ];
@@ -175,6 +199,9 @@ const SERVER_WIDE: &[&str] = &[
     "backend_flush_after",
     "deadlock_timeout",
     "log_min_messages",
+    "wal_consistency_checking",
+    "wal_init_zero",
+    "wal_recycle",
 ];
 
 /// Words of an enum that this engine adds to PostgreSQL's.

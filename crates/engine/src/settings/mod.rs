@@ -20,6 +20,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
+pub use checks::check_resource_managers;
 pub use configuration_file::read_configuration_file;
 pub use definition::{
     SettingContext, SettingDefinition, SettingIndex, SettingKind, Support, definitions, find,
@@ -89,6 +90,9 @@ pub enum SettingError {
         /// The memory that there is, with its unit.
         usable: String,
     },
+    /// Fewer WAL segments than there must be.
+    #[error("\"{0}\" must be at least twice \"wal_segment_size\"")]
+    TooFewSegments(&'static str),
     /// What it steers does not exist in this engine.
     #[error("setting \"{name}\" to \"{value}\" is not supported")]
     NotSupported {
@@ -126,7 +130,8 @@ impl SettingError {
             SettingError::Unrecognized(_) => "42704",
             SettingError::InvalidValue { .. }
             | SettingError::OutOfRange { .. }
-            | SettingError::RequiresBoolean { .. } => "22023",
+            | SettingError::RequiresBoolean { .. }
+            | SettingError::TooFewSegments(_) => "22023",
             SettingError::Internal(_)
             | SettingError::NeedsRestart(_)
             | SettingError::NotNow(_)
@@ -294,6 +299,18 @@ mod tests {
             ("bgwriter_flush_after", "0", "0"),
             ("backend_flush_after", "256", "2MB"),
             ("log_checkpoints", "off", "off"),
+            ("wal_buffers", "1MB", "1MB"),
+            ("max_wal_size", "2GB", "2GB"),
+            ("min_wal_size", "32MB", "32MB"),
+            ("wal_sync_method", "open_datasync", "open_datasync"),
+            ("wal_writer_delay", "10", "10ms"),
+            ("wal_writer_flush_after", "0", "0"),
+            ("full_page_writes", "off", "off"),
+            ("wal_consistency_checking", "heap, Heap2", "heap, Heap2"),
+            ("synchronous_commit", "0", "off"),
+            ("synchronous_commit", "remote_apply", "remote_apply"),
+            ("io_wal_concurrency", "256", "256"),
+            ("io_wal_target_blocks", "1MB", "1MB"),
         ] {
             settings.set(name, text).unwrap();
             let index = find(name).unwrap();
@@ -310,15 +327,26 @@ mod tests {
             ("checkpoint_flush_after", "257"),
             ("bgwriter_delay", "9ms"),
             ("bgwriter_lru_multiplier", "-1"),
+            ("wal_buffers", "-2"),
+            ("max_wal_size", "1MB"),
+            ("wal_writer_delay", "11s"),
+            ("wal_consistency_checking", "heap,gin"),
+            ("io_wal_concurrency", "257"),
         ] {
             assert_eq!(settings.set(name, text).unwrap_err().sqlstate(), "22023");
         }
         assert_eq!(settings.real("checkpoint_completion_target"), 0.25);
         // Inert: the default is accepted, anything else refused.
         settings.set("jit_above_cost", "100000").unwrap();
-        assert_eq!(
-            settings.set("wal_level", "logical").unwrap_err().sqlstate(),
-            "0A000"
-        );
+        for (name, text) in [
+            ("wal_level", "logical"),
+            ("wal_level", "minimal"),
+            ("wal_sync_method", "open_sync"),
+            ("wal_compression", "pglz"),
+            ("wal_skip_threshold", "1MB"),
+            ("fsync", "off"),
+        ] {
+            assert_eq!(settings.set(name, text).unwrap_err().sqlstate(), "0A000");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod locking;
 mod prewarming;
 #[path = "../../../aio/tests/it/random.rs"]
 mod random;
+mod recovery;
 mod rig;
 mod stress;
 mod test_aio;

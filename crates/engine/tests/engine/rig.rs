@@ -10,7 +10,9 @@ use trunkline_aio::{
     DirEntry, Executor, File, FileMetadata, IoRequest, Op, OpenOptions as FileOptions, OsStorage,
     Storage, SyncMethod, SystemCalls,
 };
-use trunkline_catalog::{ColumnDefinition, RelationDesc, TableDefinition, oids};
+use trunkline_catalog::{
+    ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids,
+};
 use trunkline_engine::{
     Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
     initialise,
@@ -137,6 +139,24 @@ impl Rig {
         directory
     }
 
+    /// Lets go of it without a stop, and opens again. Nobody has a session.
+    pub fn crash(&mut self) {
+        let database = self.database.take().unwrap();
+        assert_eq!(
+            Arc::strong_count(&database),
+            1,
+            "somebody still has the database"
+        );
+        drop(database);
+        self.database = Some(open(&self.path, "sync"));
+    }
+
+    /// Stops it cleanly for good.
+    pub fn stop(&mut self) {
+        let database = self.database.take().unwrap();
+        database.stop().unwrap();
+    }
+
     /// Stops cleanly and opens again.
     pub fn restart(&mut self) {
         self.restart_over("sync");
@@ -189,6 +209,7 @@ impl Rig {
 
 pub fn definition(name: &str) -> TableDefinition {
     TableDefinition {
+        persistence: RelationPersistence::Permanent,
         name: name.to_owned(),
         namespace: oids::PG_PUBLIC_NAMESPACE,
         owner: oids::BOOTSTRAP_SUPERUSER,
@@ -342,6 +363,10 @@ pub struct Faults {
     pub control_syncs_fail: AtomicBool,
     pub syncs_fail: AtomicBool,
     pub writes_fail: AtomicBool,
+    /// No space for another WAL segment.
+    pub wal_full: AtomicBool,
+    /// Writes of the log.
+    pub wal_writes_fail: AtomicBool,
 }
 
 fn is_on(fault: &AtomicBool) -> bool {
@@ -381,6 +406,16 @@ impl Executor for FaultyDisk {
             (&faults.writes_fail, &faults.syncs_fail)
         } else if path.ends_with("/pg_control") {
             (&faults.control_writes_fail, &faults.control_syncs_fail)
+        } else if path.contains("/pg_wal/0000") {
+            return match request.op() {
+                Op::Writev if is_on(&faults.wal_writes_fail) => -EIO,
+                _ => SystemCalls.execute(request),
+            };
+        } else if path.contains("/pg_wal/xlogtemp") {
+            return match request.op() {
+                Op::Writev if is_on(&faults.wal_full) => -28,
+                _ => SystemCalls.execute(request),
+            };
         } else {
             return SystemCalls.execute(request);
         };

@@ -35,7 +35,9 @@ fn leave_reads_outstanding(session: &mut Session, name: &str) {
 }
 
 fn assert_nothing_underway(database: &Database) {
-    for row in database.aio().in_flight() {
+    let in_flight = database.aio().in_flight();
+    // The WAL writer may be at work.
+    for row in in_flight.iter().filter(|row| !row.desc.contains("pg_wal")) {
         assert!(row.state >= State::CompletedShared, "left behind: {row:?}");
     }
 }

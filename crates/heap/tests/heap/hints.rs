@@ -10,7 +10,7 @@ use trunkline_pgformat::heap_tuple::{
 use trunkline_pgformat::{ItemPointer, LinePointer, PageMut};
 use trunkline_txn::Visibility;
 
-use crate::rig::{MAIN, Rig, TABLE};
+use crate::rig::{MAIN, RELATION, Rig};
 
 const HINTS: u16 = HEAP_XMIN_FROZEN | HEAP_XMAX_COMMITTED | HEAP_XMAX_INVALID;
 
@@ -212,7 +212,7 @@ fn a_page_in_use_is_left_alone() {
     let page = HeapPage::new(buffer.clone());
     let mut scan = HeapScan::new(
         &rig.pool,
-        TABLE,
+        RELATION,
         ScanBlocks::new(1),
         ReadStreamLimits::default(),
     );

@@ -2,8 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod failing;
+mod hint_images;
 mod hints;
+mod judging;
 mod loads;
+mod logged;
+mod postgres;
+mod replaying;
 mod rig;
 mod scans;
 mod tuple_visibility;

@@ -1,15 +1,17 @@
 //! What the tests run on: a table of (a int, b text) in a small pool, and transactions.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_aio::{
     Aio, AioConfig, IoContext, Method, MethodKind, OsStorage, Storage, SystemClock,
+    write_file_durably,
 };
 use trunkline_buffer::{BufferPool, HugePages, PoolConfig, ReadStreamLimits, RelFork};
 use trunkline_heap::{
-    BulkInsert, BulkInsertOptions, HeapError, HeapScan, HeapWriter, PageVisibility, ScanBlocks,
-    SparePages, TupleBatch, VisibilityMap,
+    BulkInsert, BulkInsertOptions, HeapError, HeapRelation, HeapScan, HeapWriter, PageVisibility,
+    ScanBlocks, SparePages, TupleBatch, VisibilityMap,
 };
 use trunkline_pgformat::{
     BLCKSZ, BlockNumber, DEFAULTTABLESPACE_OID, ForkNumber, HeapTupleHeader, HeapTupleRef,
@@ -27,6 +29,7 @@ pub const TABLE: RelFileLocator = RelFileLocator {
     db_oid: Oid(5),
     rel_number: 16384,
 };
+pub const RELATION: HeapRelation = HeapRelation::permanent(TABLE);
 pub const MAIN: RelFork = RelFork {
     rel: TABLE,
     fork: ForkNumber::Main,
@@ -39,10 +42,10 @@ pub struct Rig {
     pub pool: Arc<BufferPool>,
     pub transactions: Arc<TransactionManager>,
     pub io: IoContext,
-    aio: Arc<Aio>,
+    pub aio: Arc<Aio>,
     desc: TupleDesc,
     // Removed last.
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Rig {
@@ -63,11 +66,27 @@ impl Rig {
 
     fn over(aio: Arc<Aio>, buffers: u64) -> Rig {
         let directory = tempfile::tempdir().unwrap();
-        let root = directory.path();
-        std::fs::create_dir_all(root.join("base/5")).unwrap();
-        std::fs::create_dir(root.join("pg_xact")).unwrap();
-        std::fs::write(root.join("pg_xact/0000"), [0; BLCKSZ]).unwrap();
-        let storage: Arc<dyn Storage> = Arc::new(OsStorage::new());
+        let root = directory.path().to_owned();
+        let rig = Rig::in_directory(aio, Arc::new(OsStorage::new()), &root, buffers);
+        Rig {
+            _directory: Some(directory),
+            ..rig
+        }
+    }
+
+    /// In the directory `root`, which is there and empty.
+    pub fn in_directory(
+        aio: Arc<Aio>,
+        storage: Arc<dyn Storage>,
+        root: &Path,
+        buffers: u64,
+    ) -> Rig {
+        for name in ["base", "base/5", "pg_xact", "pg_wal"] {
+            storage.create_dir(&root.join(name)).unwrap();
+        }
+        let mut io = aio.issuer(0).unwrap();
+        let status = root.join("pg_xact/0000");
+        write_file_durably(storage.as_ref(), &mut io, &status, &[0; BLCKSZ]).unwrap();
         let smgr = Smgr::new(
             Arc::clone(&storage),
             &aio,
@@ -106,7 +125,7 @@ impl Rig {
         )
         .unwrap();
         Rig {
-            io: aio.issuer(0).unwrap(),
+            io,
             pool,
             transactions,
             aio,
@@ -114,7 +133,7 @@ impl Rig {
                 Attribute::new("a", oids::INT4, -1).unwrap(),
                 Attribute::new("b", oids::TEXT, -1).unwrap(),
             ]),
-            _directory: directory,
+            _directory: None,
         }
     }
 
@@ -150,7 +169,7 @@ impl Rig {
             command_id: transaction.command_id(true),
             frozen,
         };
-        BulkInsert::new(&self.pool, TABLE, options, spare)
+        BulkInsert::new(&self.pool, RELATION, options, spare)
     }
 
     /// Loads `rows` rows with texts of `text_bytes`, in batches; what is spare afterwards.
@@ -190,7 +209,7 @@ impl Rig {
         HeapWriter::new(
             &self.pool,
             &self.transactions,
-            TABLE,
+            RELATION,
             xid,
             transaction.command_id(true),
         )
@@ -202,7 +221,7 @@ impl Rig {
 
     pub fn scan(&self) -> HeapScan {
         let blocks = ScanBlocks::new(self.blocks());
-        HeapScan::new(&self.pool, TABLE, blocks, ReadStreamLimits::default())
+        HeapScan::new(&self.pool, RELATION, blocks, ReadStreamLimits::default())
     }
 
     /// Visible rows, counted and visited, which must agree; leaves hints.
@@ -251,7 +270,7 @@ impl Rig {
 
     /// What the visibility map says of a block.
     pub fn map(&mut self, block: BlockNumber) -> PageVisibility {
-        VisibilityMap::new(&self.pool, TABLE)
+        VisibilityMap::new(&self.pool, RELATION)
             .get(block, &mut self.io)
             .unwrap()
     }

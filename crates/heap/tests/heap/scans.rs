@@ -7,7 +7,7 @@ use trunkline_buffer::ReadStreamLimits;
 use trunkline_heap::{HeapScan, ScanBlocks};
 use trunkline_txn::Visibility;
 
-use crate::rig::{Rig, TABLE};
+use crate::rig::{RELATION, Rig, TABLE};
 
 #[test]
 fn scans_that_share_the_blocks_read_each_once() {
@@ -28,7 +28,7 @@ fn scans_that_share_the_blocks_read_each_once() {
             let (seen, rows) = (&seen, &rows);
             scope.spawn(move || {
                 let mut visibility = Visibility::new(transactions, snapshot);
-                let mut scan = HeapScan::new(pool, TABLE, blocks, ReadStreamLimits::default());
+                let mut scan = HeapScan::new(pool, RELATION, blocks, ReadStreamLimits::default());
                 while let Some(page) = scan.next_page(&mut io).unwrap() {
                     let (count, hints) = page.count_visible(&mut visibility).unwrap();
                     if hints {

@@ -8,6 +8,7 @@ use super::{
     PG_CONTROL_VERSION, WalLevel,
 };
 use crate::ids::{Lsn, Oid, Xid};
+use crate::wal::segment::SegmentSize;
 
 /// Bytes of the structure.
 pub(super) const SIZE: usize = 296;
@@ -37,6 +38,7 @@ pub(super) fn decode(bytes: &[u8; SIZE]) -> Result<ControlFile, ControlFileError
         next_xid: Xid::INVALID,
         next_oid: Oid::INVALID,
         has_checksums: false,
+        wal_segment_size: SegmentSize::DEFAULT,
     });
     each_field(&mut control, &mut Reader(bytes))?;
     Ok(control)
@@ -64,6 +66,7 @@ pub(super) fn decode_check_point(
         next_xid: Xid::INVALID,
         next_oid: Oid::INVALID,
         has_checksums: false,
+        wal_segment_size: SegmentSize::DEFAULT,
     })
     .check_point_copy;
     each_check_point_field(&mut check_point, &mut Reader(&control))?;

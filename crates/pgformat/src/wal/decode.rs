@@ -101,6 +101,8 @@ pub enum DecodeErrorReason {
 pub struct DecodedRecord<'a> {
     /// Where it begins.
     pub lsn: Lsn,
+    /// All of it, as it is in the log.
+    pub bytes: &'a [u8],
     /// Its header.
     pub header: RecordHeader,
     /// The replication origin, if it is told.
@@ -247,6 +249,7 @@ fn decode(lsn: Lsn, record: &[u8]) -> Result<DecodedRecord<'_>, DecodeErrorReaso
     }
     Ok(DecodedRecord {
         lsn,
+        bytes: record,
         header,
         origin,
         toplevel_xid,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aio_api;
+mod crash_workload;
+mod crashes;
 mod determinism;
 mod engine;
 mod fault_kinds;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use trunkline_catalog::{
-    ColumnDefinition, NotNull, RelationDesc, TableDefinition, check_namespace, column_type_by_name,
-    oids,
+    ColumnDefinition, NotNull, RelationDesc, RelationPersistence, TableDefinition, check_namespace,
+    column_type_by_name, oids,
 };
 use trunkline_engine::{CreateTableOutcome, relation_tag};
 use trunkline_txn::LockMode;
@@ -130,6 +130,7 @@ impl Backend {
             }
         }
         let mut definition = TableDefinition {
+            persistence: RelationPersistence::Permanent,
             name: name.name.clone(),
             namespace,
             owner: oids::BOOTSTRAP_SUPERUSER,

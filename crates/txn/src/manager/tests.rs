@@ -7,15 +7,25 @@ use trunkline_aio::{AioConfig, MethodKind, OsStorage, SystemClock};
 use trunkline_pgformat::{BLCKSZ, Oid};
 
 use super::*;
-use crate::transaction::TransactionState;
+use crate::commit::CommitOptions;
+use crate::timestamp::TimestampTz;
+use crate::transaction::{Transaction, TransactionState};
 use crate::visibility::{Visibility, XidFate};
 
-fn start(directory: &Path, next_xid: u64) -> Arc<TransactionManager> {
+const NOW: TimestampTz = TimestampTz(0);
+const SYNCHRONOUS: CommitOptions = CommitOptions {
+    synchronous: true,
+    now: NOW,
+};
+
+/// A manager without a write-ahead log, and who does its I/O.
+fn start(directory: &Path, next_xid: u64) -> (Arc<TransactionManager>, IoContext) {
     let config = AioConfig {
         method: Some(MethodKind::Sync),
         ..AioConfig::default()
     };
     let aio = Aio::start(config).unwrap();
+    let io = aio.issuer(1).unwrap();
     let clock = Arc::new(SystemClock::new());
     let locks = Arc::new(LockManager::new(clock, Duration::from_millis(10)));
     let config = TxnConfig {
@@ -31,15 +41,21 @@ fn start(directory: &Path, next_xid: u64) -> Arc<TransactionManager> {
             direct: false,
         },
     };
-    TransactionManager::start(config, &aio, Arc::new(OsStorage::new()), locks).unwrap()
+    let storage = Arc::new(OsStorage::new());
+    let manager = TransactionManager::start(config, &aio, storage, locks, None).unwrap();
+    (manager, io)
+}
+
+fn commit(transaction: &Transaction, io: &mut IoContext) {
+    transaction.commit(io, SYNCHRONOUS).unwrap();
 }
 
 /// A cluster whose pg_xact has pages for `pages` times 32768 ids.
-fn cluster(pages: usize, next_xid: u64) -> (tempfile::TempDir, Arc<TransactionManager>) {
+fn cluster(pages: usize, next_xid: u64) -> (tempfile::TempDir, Arc<TransactionManager>, IoContext) {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("0000"), vec![0; pages * BLCKSZ]).unwrap();
-    let manager = start(root.path(), next_xid);
-    (root, manager)
+    let (manager, io) = start(root.path(), next_xid);
+    (root, manager, io)
 }
 
 fn sees(manager: &TransactionManager, snapshot: &RegisteredSnapshot, xid: FullXid) -> bool {
@@ -50,18 +66,18 @@ fn sees(manager: &TransactionManager, snapshot: &RegisteredSnapshot, xid: FullXi
 
 #[test]
 fn ids_are_assigned_when_needed_and_in_order() {
-    let (_root, manager) = cluster(1, 1000);
+    let (_root, manager, mut io) = cluster(1, 1000);
     let (reader, first, second) = (manager.begin(1), manager.begin(2), manager.begin(3));
     assert_eq!(second.assign_xid().unwrap(), FullXid(1000));
     assert_eq!(first.assign_xid().unwrap(), FullXid(1001));
     assert_eq!(second.assign_xid().unwrap(), FullXid(1000), "only once");
     assert_eq!(reader.xid(), None);
-    reader.commit().unwrap();
+    commit(&reader, &mut io);
     assert_eq!(manager.next_xid(), FullXid(1002));
     assert!(manager.is_in_progress(Xid(1001)) && !manager.is_in_progress(Xid(999)));
-    first.abort();
+    first.abort(&mut io, NOW);
     assert_eq!(manager.status(Xid(1001)).unwrap(), XidStatus::Aborted);
-    second.commit().unwrap();
+    commit(&second, &mut io);
     assert_eq!(manager.status(Xid(1000)).unwrap(), XidStatus::Committed);
     assert_eq!(second.state(), TransactionState::Committed);
     assert_eq!(manager.status(Xid::FROZEN).unwrap(), XidStatus::Committed);
@@ -69,16 +85,16 @@ fn ids_are_assigned_when_needed_and_in_order() {
 
 #[test]
 fn a_snapshot_keeps_its_moment() {
-    let (_root, manager) = cluster(1, 1000);
+    let (_root, manager, mut io) = cluster(1, 1000);
     let [committed, aborted, running, later] = [1, 2, 3, 4].map(|pid| manager.begin(pid));
     let ids = [&committed, &aborted, &running].map(|transaction| transaction.assign_xid().unwrap());
     let before = manager.snapshot();
-    committed.commit().unwrap();
-    aborted.abort();
+    commit(&committed, &mut io);
+    aborted.abort(&mut io, NOW);
     let after = manager.snapshot();
     let late = later.assign_xid().unwrap();
-    running.commit().unwrap();
-    later.commit().unwrap();
+    commit(&running, &mut io);
+    commit(&later, &mut io);
     assert_eq!(ids.map(|xid| sees(&manager, &before, xid)), [false; 3]);
     assert_eq!(
         ids.map(|xid| sees(&manager, &after, xid)),
@@ -98,7 +114,7 @@ fn a_snapshot_keeps_its_moment() {
 
 #[test]
 fn a_transaction_sees_its_earlier_commands() {
-    let (_root, manager) = cluster(1, 1000);
+    let (_root, manager, _io) = cluster(1, 1000);
     let transaction = manager.begin(1);
     let without_id = transaction.snapshot();
     let xid = transaction.assign_xid().unwrap().xid();
@@ -132,12 +148,12 @@ fn a_transaction_sees_its_earlier_commands() {
 
 #[test]
 fn the_horizon_waits_for_transactions_and_snapshots() {
-    let (_root, manager) = cluster(1, 1000);
+    let (_root, manager, mut io) = cluster(1, 1000);
     let old_snapshot = manager.snapshot();
     let writer = manager.begin(1);
     let xid = writer.assign_xid().unwrap().xid();
     assert_eq!(manager.oldest_xmin(), xid);
-    writer.commit().unwrap();
+    commit(&writer, &mut io);
     assert_eq!(
         manager.oldest_xmin(),
         xid,
@@ -159,7 +175,7 @@ fn the_horizon_waits_for_transactions_and_snapshots() {
     assert!(visibility.is_visible_to_all(xid).unwrap());
     let aborted = manager.begin(1);
     let aborted_xid = aborted.assign_xid().unwrap().xid();
-    aborted.abort();
+    aborted.abort(&mut io, NOW);
     let mut visibility = Visibility::new(&manager, &now);
     assert!(!visibility.is_visible_to_all(aborted_xid).unwrap());
 }
@@ -168,7 +184,7 @@ fn the_horizon_waits_for_transactions_and_snapshots() {
 /// a recorded end, and the same answer later.
 #[test]
 fn a_snapshot_never_finds_an_ended_transaction_undecided() {
-    let (_root, manager) = cluster(2, 32_700);
+    let (_root, manager, io) = cluster(2, 32_700);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -196,13 +212,14 @@ fn a_snapshot_never_finds_an_ended_transaction_undecided() {
         let writers: Vec<_> = (1..=3)
             .map(|process_id| {
                 let manager = &manager;
+                let mut io = io.aio().issuer(process_id).unwrap();
                 scope.spawn(move || {
                     for _ in 0..400 {
                         let transaction = manager.begin(process_id);
                         if transaction.assign_xid().unwrap().0 % 3 == 0 {
-                            transaction.abort();
+                            transaction.abort(&mut io, NOW);
                         } else {
-                            transaction.commit().unwrap();
+                            commit(&transaction, &mut io);
                         }
                         manager.locks().release_all(transaction.owner());
                     }
@@ -220,28 +237,28 @@ fn a_snapshot_never_finds_an_ended_transaction_undecided() {
 
 #[test]
 fn ends_survive_a_clean_stop() {
-    let (root, manager) = cluster(1, 32_765);
+    let (root, manager, mut io) = cluster(1, 32_765);
     let ends: Vec<(Xid, bool)> = (0..6)
         .map(|n| {
             let transaction = manager.begin(1);
             let xid = transaction.assign_xid().unwrap().xid();
             if n % 2 == 0 {
-                transaction.commit().unwrap();
+                commit(&transaction, &mut io);
             } else {
-                transaction.abort();
+                transaction.abort(&mut io, NOW);
             }
             manager.locks().release_all(transaction.owner());
             (xid, n % 2 == 0)
         })
         .collect();
-    manager.flush().unwrap();
+    manager.flush(&mut io).unwrap();
     let next_xid = manager.next_xid();
     drop(manager);
     assert_eq!(
         fs::metadata(root.path().join("0000")).unwrap().len(),
         2 * BLCKSZ as u64
     );
-    let manager = start(root.path(), next_xid.0);
+    let (manager, _) = start(root.path(), next_xid.0);
     let snapshot = manager.snapshot();
     for (xid, is_committed) in ends {
         assert_eq!(
@@ -257,7 +274,7 @@ fn ends_survive_a_clean_stop() {
 /// A commit that cannot be recorded has not happened: the transaction runs on until its abort.
 #[test]
 fn a_transaction_runs_until_its_end_is_recorded() {
-    let (root, manager) = cluster(6, 1000);
+    let (root, manager, mut io) = cluster(6, 1000);
     let transaction = manager.begin(1);
     let xid = transaction.assign_xid().unwrap().xid();
     // Others' pages push its page out of the cache, and then it cannot be read back.
@@ -266,7 +283,7 @@ fn a_transaction_runs_until_its_end_is_recorded() {
     }
     let log = root.path().join("0000");
     fs::write(&log, []).unwrap();
-    let error = transaction.commit().unwrap_err();
+    let error = transaction.commit(&mut io, SYNCHRONOUS).unwrap_err();
     assert_eq!(
         error.to_string(),
         "could not access status of transaction 1000"
@@ -274,7 +291,7 @@ fn a_transaction_runs_until_its_end_is_recorded() {
     assert!(manager.is_in_progress(xid));
     assert_eq!(manager.oldest_xmin(), xid);
     assert_eq!(transaction.state(), TransactionState::Active);
-    transaction.abort();
+    transaction.abort(&mut io, NOW);
     assert!(!manager.is_in_progress(xid));
     fs::write(&log, vec![0; 6 * BLCKSZ]).unwrap();
     assert_eq!(manager.status(xid).unwrap(), XidStatus::Aborted);
@@ -286,11 +303,11 @@ fn ids_wrap_into_the_next_epoch() {
     let root = tempfile::tempdir().unwrap();
     let last_segment = root.path().join("0FFF");
     fs::write(last_segment, vec![0; 32 * BLCKSZ]).unwrap();
-    let manager = start(root.path(), u64::from(u32::MAX));
+    let (manager, mut io) = start(root.path(), u64::from(u32::MAX));
     let (last, first) = (manager.begin(1), manager.begin(2));
     assert_eq!(last.assign_xid().unwrap().xid(), Xid(u32::MAX));
     assert_eq!(first.assign_xid().unwrap(), FullXid((1 << 32) + 3));
-    first.commit().unwrap();
+    commit(&first, &mut io);
     let snapshot = manager.snapshot();
     assert_eq!((snapshot.xmin, snapshot.xmax), (Xid(u32::MAX), Xid(4)));
     assert!(sees(&manager, &snapshot, FullXid(3)));
@@ -300,7 +317,7 @@ fn ids_wrap_into_the_next_epoch() {
 #[test]
 fn no_id_is_assigned_beyond_the_safe_limit() {
     let next_xid = (1 << 32) + 1000;
-    let (_root, manager) = cluster(1, next_xid);
+    let (_root, manager, _io) = cluster(1, next_xid);
     let mut limits = manager.limits();
     limits.oldest_xid = FullXid(next_xid + 3_000_000 - u64::from(u32::MAX >> 1));
     manager.set_limits(limits.clone());
@@ -316,7 +333,7 @@ fn no_id_is_assigned_beyond_the_safe_limit() {
 
 #[test]
 fn waiting_for_a_transaction_ends_with_it() {
-    let (_root, manager) = cluster(1, 1000);
+    let (_root, manager, mut io) = cluster(1, 1000);
     let transaction = manager.begin(1);
     let xid = transaction.assign_xid().unwrap().xid();
     let waiter = LockOwner::transaction(2);
@@ -339,7 +356,7 @@ fn waiting_for_a_transaction_ends_with_it() {
         {
             thread::yield_now();
         }
-        transaction.commit().unwrap();
+        commit(&transaction, &mut io);
         manager.locks().release_all(transaction.owner());
         assert_eq!(waiting.join().unwrap(), XidStatus::Committed);
     });
@@ -348,7 +365,7 @@ fn waiting_for_a_transaction_ends_with_it() {
 
 #[test]
 fn an_abandoned_transaction_is_aborted() {
-    let (_root, manager) = cluster(1, 1000);
+    let (_root, manager, _io) = cluster(1, 1000);
     let transaction = manager.begin(1);
     let xid = transaction.assign_xid().unwrap().xid();
     drop(transaction);

@@ -23,11 +23,32 @@ fn postgres_ends() -> impl Iterator<Item = (Xid, XactStatus)> {
     })
 }
 
-fn open(directory: &Path, buffers: usize) -> PgXact {
+/// A commit log, and the core for who flushes it.
+struct OpenLog {
+    log: PgXact,
+    aio: Arc<Aio>,
+}
+
+impl std::ops::Deref for OpenLog {
+    type Target = PgXact;
+
+    fn deref(&self) -> &PgXact {
+        &self.log
+    }
+}
+
+impl OpenLog {
+    fn flush(&self) {
+        let mut io = self.aio.issuer(1).unwrap();
+        self.begin_flush().unwrap().run(&mut io).unwrap();
+    }
+}
+
+fn open(directory: &Path, buffers: usize) -> OpenLog {
     open_with(MethodKind::Sync, directory, buffers)
 }
 
-fn open_with(method: MethodKind, directory: &Path, buffers: usize) -> PgXact {
+fn open_with(method: MethodKind, directory: &Path, buffers: usize) -> OpenLog {
     let config = AioConfig {
         method: Some(method),
         ..AioConfig::default()
@@ -38,7 +59,8 @@ fn open_with(method: MethodKind, directory: &Path, buffers: usize) -> PgXact {
         buffers,
         direct: true,
     };
-    PgXact::open(config, &aio, Arc::new(OsStorage::new())).unwrap()
+    let log = PgXact::open(config, &aio, Arc::new(OsStorage::new()), None).unwrap();
+    OpenLog { log, aio }
 }
 
 fn pg_xact_dir() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -75,7 +97,7 @@ fn records_what_postgresql_would() {
         let status = end.map_or(XactStatus::Committed, |(_, status)| status);
         log.set_status(xid, status).unwrap();
     }
-    log.flush().unwrap();
+    log.flush();
     assert!(fs::read(directory.join("0000")).unwrap() == POSTGRES_PAGE);
 }
 
@@ -116,7 +138,7 @@ fn write_and_read_back(method: MethodKind) {
     for (xid, status) in &shuffled {
         assert_eq!(log.status(*xid).unwrap(), *status);
     }
-    log.flush().unwrap();
+    log.flush();
     drop(log);
     let lens = ["0000", "0001"].map(|name| fs::metadata(directory.join(name)).unwrap().len());
     assert_eq!(lens, [32 * 8192, 4 * 8192]);
@@ -132,13 +154,12 @@ fn no_change_is_lost_to_an_eviction() {
     const PAGES: u32 = 5;
     let (_root, directory) = pg_xact_dir();
     fs::write(directory.join("0000"), [0; PAGES as usize * BLCKSZ]).unwrap();
-    let log = open(&directory, 2);
+    let log = &open(&directory, 2);
     let xids = |thread: u32| {
         (0..400).map(move |n| Xid(n % PAGES * XACTS_PER_PAGE + 4 + n / PAGES * 4 + thread))
     };
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let log = &log;
             scope.spawn(move || {
                 for xid in xids(thread) {
                     log.set_status(xid, XactStatus::Committed).unwrap();

@@ -1,0 +1,102 @@
+//! What the log says of a recovery, in PostgreSQL's words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trunkline_aio::Clock;
+use trunkline_pgformat::Lsn;
+use trunkline_pgformat::control_file::{ClusterState, ControlFile};
+use trunkline_txn::TimestampTz;
+use trunkline_types::{ColumnType, OutputStyle, oids, output_text};
+
+/// Seconds since 1970 as a time of day in UTC.
+fn time_of_day(unix_seconds: i64) -> String {
+    let since = Duration::from_secs(unix_seconds.max(0).unsigned_abs());
+    let timestamp = TimestampTz::since_unix_epoch(since).0;
+    let mut text = Vec::new();
+    let printed = ColumnType::new(oids::TIMESTAMP, -1).and_then(|column| {
+        output_text(
+            &column,
+            &timestamp.to_le_bytes(),
+            &OutputStyle::default(),
+            &mut text,
+        )
+    });
+    match printed {
+        Ok(()) => format!("{} UTC", String::from_utf8_lossy(&text)),
+        Err(_) => format!("{unix_seconds} s after 1970"),
+    }
+}
+
+/// How the cluster was left.
+pub(super) fn log_state(control: &ControlFile) {
+    let time = time_of_day(control.time);
+    match control.state {
+        ClusterState::ShuttingDown => {
+            tracing::info!("database system shutdown was interrupted; last known up at {time}")
+        }
+        ClusterState::InCrashRecovery => {
+            tracing::info!("database system was interrupted while in recovery at {time}");
+        }
+        _ => tracing::info!("database system was interrupted; last known up at {time}"),
+    }
+}
+
+/// Tells how far redo is, every so often.
+pub(super) struct Progress {
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    started: Duration,
+    next: Duration,
+}
+
+/// Seconds with hundredths.
+fn seconds(duration: Duration) -> String {
+    format!(
+        "{}.{:02} s",
+        duration.as_secs(),
+        duration.subsec_millis() / 10
+    )
+}
+
+impl Progress {
+    pub(super) fn start(clock: &Arc<dyn Clock>, interval: Duration) -> Progress {
+        let started = clock.monotonic();
+        Progress {
+            clock: Arc::clone(clock),
+            interval,
+            started,
+            next: started + interval,
+        }
+    }
+
+    /// The record at `lsn` was redone.
+    pub(super) fn note(&mut self, lsn: Lsn) {
+        if self.interval.is_zero() {
+            return;
+        }
+        let now = self.clock.monotonic();
+        if now >= self.next {
+            self.next = now + self.interval;
+            let elapsed = seconds(now.saturating_sub(self.started));
+            tracing::info!("redo in progress, elapsed time: {elapsed}, current LSN: {lsn}");
+        }
+    }
+
+    /// The record at `last` was the last one.
+    pub(super) fn finish(&self, last: Lsn) {
+        let elapsed = seconds(self.clock.monotonic().saturating_sub(self.started));
+        tracing::info!("redo done at {last} system usage: elapsed: {elapsed}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_postgresql_tells_them() {
+        assert_eq!(time_of_day(1_234_567_890), "2009-02-13 23:31:30 UTC");
+        assert_eq!(seconds(Duration::from_millis(12_345)), "12.34 s");
+    }
+}

@@ -1,0 +1,473 @@
+//! Starts after a crash: what had committed is there, over every method; and what PostgreSQL's own
+//! programs say of log and control file. A crash is that the database is let go without a stop: nothing
+//! that is only in memory gets to the disk. What a power cut takes is tested on the simulated disk.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use trunkline_aio::{OsStorage, Storage};
+use trunkline_catalog::RelationPersistence;
+use trunkline_engine::{
+    CheckpointerStep, Database, EngineError, Foundation, InitOptions, Session, initialise_with,
+};
+use trunkline_pgformat::ForkNumber;
+use trunkline_pgformat::control_file::{ClusterState, ControlFile};
+use trunkline_pgformat::wal::segment::SegmentSize;
+use trunkline_txn::LockMode;
+
+use crate::rig::{
+    Faults, Rig, begin_load, check_method, copy_directory, count, create, definition, drop_table,
+    faulty, file, load, load_as, opened, options, put_rows, statement, switch, truncate,
+};
+
+const METHODS: [&str; 3] = ["sync", "worker", "io_uring"];
+
+fn control(path: &Path) -> ControlFile {
+    let bytes = std::fs::read(path.join("global/pg_control")).unwrap();
+    ControlFile::decode(&bytes).unwrap()
+}
+
+fn create_unlogged(session: &mut Session, name: &str) -> Result<(), EngineError> {
+    let mut definition = definition(name);
+    definition.persistence = RelationPersistence::Unlogged;
+    statement(session, |session| {
+        let mut io = session.issuer()?;
+        session.create_table(&definition, false, &mut io).map(drop)
+    })
+}
+
+#[test]
+fn what_had_committed_is_there_after_a_crash() {
+    for method in METHODS {
+        let mut rig = Rig::over(method);
+        let mut session = rig.session();
+        create(&mut session, "t").unwrap();
+        load(&mut session, "t", 20_000, false).unwrap();
+        create(&mut session, "dropped").unwrap();
+        load(&mut session, "dropped", 1000, false).unwrap();
+        let mut io = session.issuer().unwrap();
+        rig.database().checkpoint(&mut io).unwrap();
+        drop(io);
+        // Hints, with an image each.
+        count(&mut session, "t").unwrap();
+        load(&mut session, "t", 500, false).unwrap();
+        load(&mut session, "t", 3000, true).unwrap_err();
+        drop_table(&mut session, "dropped").unwrap();
+        create(&mut session, "emptied").unwrap();
+        load(&mut session, "emptied", 1000, false).unwrap();
+        truncate(&mut session, "emptied").unwrap();
+        session.begin_block().unwrap();
+        create(&mut session, "frozen").unwrap();
+        load_as(&mut session, "frozen", 1000, false, true).unwrap();
+        session.commit_block().unwrap();
+        // Unfinished.
+        let mut other = rig.session();
+        other.begin_block().unwrap();
+        create(&mut other, "unfinished").unwrap();
+        load(&mut other, "unfinished", 5000, false).unwrap();
+        load(&mut other, "t", 5000, false).unwrap();
+        let unfinished = file(&mut other, "unfinished");
+        // A later commit makes the log durable up to here.
+        load(&mut session, "t", 1, false).unwrap();
+        assert!(unfinished.exists());
+
+        // What is in the kernel is not lost: so the log is all that a copy misses.
+        let copy = tempfile::tempdir().unwrap();
+        let path = copy.path().join("data");
+        copy_directory(&rig.path, &path);
+        std::fs::remove_file(path.join("postmaster.pid")).unwrap();
+        assert_eq!(control(&path).state, ClusterState::InProduction);
+        let mut with_method = options(method);
+        with_method.initialise = false;
+        let database = Database::open(&path, &with_method).unwrap();
+        check_method(&database, method);
+        let mut found = database.session("postgres", &[]).unwrap();
+        assert_eq!(count(&mut found, "t").unwrap(), 20_501);
+        assert_eq!(count(&mut found, "emptied").unwrap(), 0);
+        assert_eq!(count(&mut found, "frozen").unwrap(), 1000);
+        for gone in ["dropped", "unfinished"] {
+            assert_eq!(count(&mut found, gone).unwrap_err().sqlstate(), "42P01");
+        }
+        let unfinished = path.join("base/5").join(unfinished.file_name().unwrap());
+        assert!(!unfinished.exists());
+        // And it goes on.
+        load(&mut found, "t", 10, false).unwrap();
+        drop(found);
+        database.stop().unwrap();
+        drop(database);
+        let database = Database::open(&path, &with_method).unwrap();
+        let mut found = database.session("postgres", &[]).unwrap();
+        assert_eq!(count(&mut found, "t").unwrap(), 20_511);
+        drop(found);
+        database.stop().unwrap();
+        drop((session, other));
+        rig.restart();
+    }
+}
+
+#[test]
+fn an_unlogged_table_survives_a_stop_and_is_empty_after_a_crash() {
+    let mut rig = Rig::new();
+    let mut session = rig.session();
+    create_unlogged(&mut session, "u").unwrap();
+    // Hints on the catalogs' pages are images in the log, once.
+    load(&mut session, "u", 100, false).unwrap();
+    let records = rig.database().wal().stats().records;
+    load(&mut session, "u", 1000, false).unwrap();
+    let added = rig.database().wal().stats().records - records;
+    assert!(added <= 2, "{added} records for rows that are not logged");
+    drop(session);
+    rig.restart();
+    let mut session = rig.session();
+    assert_eq!(count(&mut session, "u").unwrap(), 1100);
+    // The init fork comes and goes with the table's files.
+    let init = |session: &mut Session| {
+        statement(session, |session| {
+            let relation = opened(session, "u", LockMode::AccessShare)?;
+            let path = relation.locator.path(ForkNumber::Init);
+            Ok(session.database().data_dir().join(path))
+        })
+        .unwrap()
+    };
+    let before = init(&mut session);
+    truncate(&mut session, "u").unwrap();
+    let after = init(&mut session);
+    assert!(before != after && !before.exists() && after.exists());
+    load(&mut session, "u", 10, false).unwrap();
+    let mut io = session.issuer().unwrap();
+    rig.database().checkpoint(&mut io).unwrap();
+    drop((io, session));
+    rig.crash();
+    let mut session = rig.session();
+    assert_eq!(count(&mut session, "u").unwrap(), 0);
+    load(&mut session, "u", 5, false).unwrap();
+    assert_eq!(count(&mut session, "u").unwrap(), 5);
+    drop_table(&mut session, "u").unwrap();
+    assert!(!after.exists());
+}
+
+#[test]
+fn a_commit_that_does_not_wait_is_durable_when_the_wal_writer_has_been() {
+    let foundation = Foundation {
+        background: trunkline_engine::Background::Driven,
+        ..Foundation::default()
+    };
+    let rig = Rig::on(foundation);
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    session
+        .settings_mut()
+        .set("synchronous_commit", "off", false, false)
+        .unwrap();
+    load(&mut session, "t", 10, false).unwrap();
+    let wal = Arc::clone(rig.database().wal());
+    let end = wal.insert_lsn();
+    assert!(wal.durable_lsn() < end);
+    let mut io = session.issuer().unwrap();
+    rig.database().step_wal_writer(&mut io).unwrap();
+    assert!(wal.durable_lsn() >= end);
+}
+
+#[test]
+fn what_cannot_be_recovered_is_refused_and_nothing_changes() {
+    let rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 100, false).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let path = copy.path().join("data");
+    copy_directory(&rig.path, &path);
+    std::fs::remove_file(path.join("postmaster.pid")).unwrap();
+    let before = std::fs::read(path.join("global/pg_control")).unwrap();
+    let refused = |words: &str| {
+        let error = match Database::open(&path, &options("sync")) {
+            Ok(_) => panic!("it opened; expected: {words}"),
+            Err(error) => error,
+        };
+        assert!(error.to_string().contains(words), "{error}");
+        let after = std::fs::read(path.join("global/pg_control")).unwrap();
+        assert!(before == after, "pg_control has changed");
+        error.sqlstate()
+    };
+    for name in ["backup_label", "standby.signal", "recovery.signal"] {
+        std::fs::write(path.join(name), "").unwrap();
+        assert_eq!(refused(name), "0A000");
+        std::fs::remove_file(path.join(name)).unwrap();
+    }
+    std::fs::create_dir(path.join("pg_tblspc/16999")).unwrap();
+    assert_eq!(refused("tablespaces are not supported"), "0A000");
+    std::fs::remove_dir(path.join("pg_tblspc/16999")).unwrap();
+    let segment = path.join("pg_wal/000000010000000000000001");
+    let log = std::fs::read(&segment).unwrap();
+    std::fs::remove_file(&segment).unwrap();
+    assert_eq!(
+        refused("could not locate a valid checkpoint record at 0/1000028"),
+        "XX001"
+    );
+    let mut damaged = log.clone();
+    damaged[60] ^= 1;
+    std::fs::write(&segment, damaged).unwrap();
+    refused("incorrect resource manager data checksum in record");
+    std::fs::write(&segment, &log).unwrap();
+    let database = Database::open(&path, &options("sync")).unwrap();
+    let mut found = database.session("postgres", &[]).unwrap();
+    assert_eq!(count(&mut found, "t").unwrap(), 100);
+}
+
+/// A disk that is full when the log needs its next segment.
+#[test]
+fn a_log_without_space_stops_the_engine_and_a_restart_with_space_has_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let small = InitOptions {
+        wal_segment_size: SegmentSize::new(1 << 20).unwrap(),
+    };
+    initialise_with(&Foundation::default(), &path, &small).unwrap();
+    let faults = Arc::new(Faults::default());
+    let foundation = Foundation {
+        background: trunkline_engine::Background::Driven,
+        ..faulty(&faults)
+    };
+    let database = Database::open_on(foundation, &path, &options("sync")).unwrap();
+    let (sender, told) = std::sync::mpsc::channel();
+    database.on_failure(move |reason| sender.send(reason.to_owned()).unwrap());
+    let mut session = database.session("postgres", &[]).unwrap();
+    create(&mut session, "t").unwrap();
+    switch(&faults.wal_full, true);
+    let mut committed = 0;
+    let error = loop {
+        match load(&mut session, "t", 1000, false) {
+            Ok(rows) => committed += rows,
+            Err(error) => break error,
+        }
+        assert!(committed < 1_000_000, "the log needs no more space");
+    };
+    assert!(error.to_string().contains("No space left"), "{error}");
+    let reason = told.try_recv().unwrap();
+    assert_eq!(database.failure(), Some(reason.as_str()));
+    assert_eq!(count(&mut session, "t").unwrap_err().sqlstate(), "57P02");
+    drop(session);
+    assert_eq!(database.stop().unwrap_err().sqlstate(), "57P02");
+    drop(database);
+    let refused = match Database::open_on(faulty(&faults), &path, &options("sync")) {
+        Ok(database) => database.stop().err(),
+        Err(error) => Some(error),
+    };
+    assert!(refused.is_some(), "there is no space still");
+    switch(&faults.wal_full, false);
+    let database = Database::open_on(faulty(&faults), &path, &options("sync")).unwrap();
+    let mut session = database.session("postgres", &[]).unwrap();
+    let found = count(&mut session, "t").unwrap();
+    // The one that failed may be there.
+    assert!(found == committed || found == committed + 1000, "{found}");
+    drop(session);
+    database.stop().unwrap();
+}
+
+/// The record of a commit is in the log, and whether the disk has it nobody can say.
+#[test]
+fn a_commit_in_doubt_is_told_so_and_stops_the_engine() {
+    let faults = Arc::new(Faults::default());
+    let rig = Rig::on(faulty(&faults));
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 10, false).unwrap();
+    switch(&faults.wal_writes_fail, true);
+    let error = load(&mut session, "t", 20, false).unwrap_err();
+    assert!(["08007", "58030"].contains(&error.sqlstate()), "{error}");
+    assert!(error.to_string().contains("could not write to WAL segment"));
+    assert!(rig.database().failure().is_some());
+    // Neither committed nor aborted, it keeps its locks; and nobody gets to see anything.
+    let refused = rig.database().session("postgres", &[]).err().unwrap();
+    assert_eq!(refused.sqlstate(), "57P02");
+    assert!(refused.is_fatal());
+    drop(session);
+    assert_eq!(rig.database().stop().unwrap_err().sqlstate(), "57P02");
+    let path = rig.path.clone();
+    let directory = rig.close();
+    switch(&faults.wal_writes_fail, false);
+    let database = Database::open_on(faulty(&faults), &path, &options("sync")).unwrap();
+    let mut session = database.session("postgres", &[]).unwrap();
+    let found = count(&mut session, "t").unwrap();
+    assert!(found == 10 || found == 30, "{found}");
+    drop(session);
+    database.stop().unwrap();
+    drop(directory);
+}
+
+#[test]
+fn max_wal_size_asks_for_checkpoints_and_bounds_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let small = InitOptions {
+        wal_segment_size: SegmentSize::new(1 << 20).unwrap(),
+    };
+    initialise_with(&Foundation::default(), &path, &small).unwrap();
+    let foundation = Foundation {
+        background: trunkline_engine::Background::Driven,
+        ..Foundation::default()
+    };
+    let mut options = options("sync");
+    for (name, value) in [("max_wal_size", "4MB"), ("min_wal_size", "2MB")] {
+        options.overrides.push((name.into(), value.into()));
+    }
+    let database = Database::open_on(foundation, &path, &options).unwrap();
+    let mut session = database.session("postgres", &[]).unwrap();
+    create(&mut session, "t").unwrap();
+    let mut io = session.issuer().unwrap();
+    let segments = || {
+        std::fs::read_dir(path.join("pg_wal"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().is_file())
+            .count()
+    };
+    for _ in 0..30 {
+        load(&mut session, "t", 10_000, false).unwrap();
+        database.step_wal_writer(&mut io).unwrap();
+        while database.step_checkpointer(&mut io) == CheckpointerStep::Again {}
+        // What it is ahead of its schedule for comes with the next ones' hurry.
+        assert!(segments() < 9, "{} segments", segments());
+    }
+    let stats = database.checkpointer_stats();
+    assert!(stats.num_requested >= 3, "{stats:?}");
+    let wal = database.wal().stats();
+    assert!(wal.bytes > 6 << 20, "{wal:?}");
+    assert!(wal.segments_recycled + wal.segments_removed > 3, "{wal:?}");
+    drop((session, io));
+    database.stop().unwrap();
+}
+
+fn judge(program: &str) -> Option<Command> {
+    let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/judge");
+    let found = Command::new(judge).arg("bin").output().unwrap();
+    if !found.status.success() {
+        eprintln!("SKIPPED: PostgreSQL is not installed");
+        return None;
+    }
+    let directory = String::from_utf8(found.stdout).unwrap();
+    Some(Command::new(Path::new(directory.trim()).join(program)))
+}
+
+fn output(mut command: Command) -> String {
+    let output = command
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {text}{error}");
+    text + &error
+}
+
+#[test]
+fn postgresql_reads_log_and_control_file() {
+    if judge("pg_waldump").is_none() {
+        return;
+    }
+    let mut rig = Rig::new();
+    let start = control(&rig.path).check_point;
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 5000, false).unwrap();
+    create_unlogged(&mut session, "u").unwrap();
+    let mut io = session.issuer().unwrap();
+    rig.database().checkpoint(&mut io).unwrap();
+    load(&mut session, "t", 5000, true).unwrap_err();
+    truncate(&mut session, "t").unwrap();
+    let mut begun = begin_unfinished(&rig);
+    put_rows(begun.1.as_mut().unwrap(), 10).unwrap();
+    load(&mut session, "t", 10, false).unwrap();
+    let wal = Arc::clone(rig.database().wal());
+    wal.flush(&mut io, wal.insert_lsn()).unwrap();
+    let end = wal.durable_lsn();
+    drop((io, session));
+    drop(begun.1.take());
+    drop(begun);
+
+    let mut dump = judge("pg_waldump").unwrap();
+    dump.arg("--path").arg(rig.path.join("pg_wal"));
+    dump.args(["--start", &start.to_string(), "--end", &end.to_string()]);
+    // Whose header tells the size of segments. (Without, it takes any, made ahead or not.)
+    dump.arg("000000010000000000000001");
+    let dump = output(dump);
+    for expected in [
+        "CHECKPOINT_SHUTDOWN",
+        "CHECKPOINT_REDO wal_level replica",
+        "CHECKPOINT_ONLINE redo",
+        "RUNNING_XACTS",
+        "CREATE base/5/",
+        "_init",
+        "TRUNCATE base/5/",
+        "NEXTOID",
+        "COMMIT",
+        "ABORT",
+        "MULTI_INSERT",
+    ] {
+        assert!(dump.contains(expected), "no {expected} in\n{dump}");
+    }
+    assert!(
+        !dump.contains("error") && !dump.contains("UNKNOWN"),
+        "{dump}"
+    );
+
+    drop(wal);
+    rig.restart();
+    let check_point = control(&rig.path).check_point;
+    rig.stop();
+    let mut controldata = judge("pg_controldata").unwrap();
+    controldata.arg(&rig.path);
+    let controldata = output(controldata);
+    assert!(controldata.contains("shut down\n"), "{controldata}");
+    assert!(!controldata.contains("WARNING"), "{controldata}");
+    assert!(control(&rig.path).check_point > check_point);
+    let mut checksums = judge("pg_checksums").unwrap();
+    checksums.arg("--check").arg(&rig.path);
+    assert!(output(checksums).contains("Bad checksums:  0"));
+    let mut resetwal = judge("pg_resetwal").unwrap();
+    resetwal.arg("-n").arg(&rig.path);
+    // As root it refuses to run.
+    let resetwal = resetwal.env("LC_ALL", "C").output().unwrap();
+    let said = String::from_utf8_lossy(&resetwal.stderr).into_owned();
+    assert!(
+        resetwal.status.success() || said.contains("cannot be executed by \"root\""),
+        "{said}"
+    );
+}
+
+/// A transaction that has begun to load.
+fn begin_unfinished(rig: &Rig) -> (Session, Option<trunkline_engine::Load>) {
+    let mut session = rig.session();
+    session.begin_block().unwrap();
+    session.begin_statement().unwrap();
+    let load = begin_load(&mut session, "t", false).unwrap();
+    (session, Some(load))
+}
+
+#[test]
+fn segments_have_the_size_of_the_cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let small = InitOptions {
+        wal_segment_size: SegmentSize::new(1 << 20).unwrap(),
+    };
+    initialise_with(&Foundation::default(), &path, &small).unwrap();
+    let database = Database::open(&path, &options("sync")).unwrap();
+    let settings = database.settings();
+    assert_eq!(settings.integer("wal_segment_size"), 1 << 20);
+    assert_eq!(settings.integer("max_wal_size"), 64);
+    let mut session = database.session("postgres", &[]).unwrap();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 50_000, false).unwrap();
+    let length = OsStorage::new().metadata(&path.join("pg_wal/000000010000000000000003"));
+    assert_eq!(length.unwrap().unwrap().len_bytes, 1 << 20);
+    drop(session);
+    database.stop().unwrap();
+    drop(database);
+    let mut too_small = options("sync");
+    too_small
+        .overrides
+        .push(("max_wal_size".into(), "1MB".into()));
+    assert!(Database::open(&path, &too_small).is_err());
+}

@@ -1,0 +1,407 @@
+//! The log's segment files: opened, made ahead, recycled, removed (W5).
+//!
+//! A segment is made under another name, filled, synced, renamed, and its name made durable, before
+//! anything is written to it: what is written to a segment is never lost with its name. A commit finds
+//! its segment there; if it does not, it makes it, and that is counted.
+//!
+//! Everything that changes names in the directory holds one mutex, across the I/O of making a segment:
+//! who holds it completes that I/O by itself and wants nothing of who waits for it.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arrayvec::ArrayVec;
+use trunkline_aio::{AlignedBuf, File, FileKind, IoContext, OpenOptions, RawIo, Storage};
+use trunkline_pgformat::Lsn;
+use trunkline_pgformat::wal::segment::SegmentNumber;
+
+use crate::config::WalConfig;
+use crate::error::WalError;
+use crate::sync::{Mutex, lock};
+
+/// Open files, at most.
+const MAX_OPEN: usize = 8;
+
+/// What segments are called until they are whole; PostgreSQL removes these when it starts, too.
+const TEMPORARY_PREFIX: &str = "xlogtemp.";
+
+/// Filling a segment: bytes of one write, and writes in flight.
+const FILL_BYTES: usize = 256 << 10;
+const FILL_DEPTH: usize = 4;
+
+/// What was done to files, for the statistics.
+#[derive(Debug, Default)]
+pub(crate) struct SegmentCounts {
+    pub(crate) made: AtomicU64,
+    pub(crate) made_late: AtomicU64,
+    pub(crate) recycled: AtomicU64,
+    pub(crate) removed: AtomicU64,
+}
+
+/// See the module.
+pub(crate) struct Segments {
+    config: WalConfig,
+    storage: Arc<dyn Storage>,
+    /// Newest use last. A leaf.
+    open: Mutex<ArrayVec<(SegmentNumber, Arc<File>), MAX_OPEN>>,
+    /// Held by who changes names; `open` is taken under it.
+    names: Mutex<()>,
+    pub(crate) counts: SegmentCounts,
+}
+
+impl Segments {
+    pub(crate) fn new(config: WalConfig, storage: Arc<dyn Storage>) -> Self {
+        Segments {
+            config,
+            storage,
+            open: Mutex::new(ArrayVec::new()),
+            names: Mutex::new(()),
+            counts: SegmentCounts::default(),
+        }
+    }
+
+    pub(crate) fn path(&self, number: SegmentNumber) -> PathBuf {
+        let name = self
+            .config
+            .segment_size
+            .file_name(self.config.timeline, number);
+        self.config.directory.join(name)
+    }
+
+    fn options(&self) -> OpenOptions {
+        let dsync = self.config.wal_sync_method.sync_operation().is_none();
+        OpenOptions::READ_WRITE
+            .with_direct(self.config.io_direct_wal)
+            .with_dsync(dsync)
+    }
+
+    /// The file of a segment, for writing; makes it if it is not there.
+    pub(crate) fn file(
+        &self,
+        io: &mut IoContext,
+        number: SegmentNumber,
+    ) -> Result<Arc<File>, WalError> {
+        if let Some(file) = self.cached(number) {
+            return Ok(file);
+        }
+        // Whoever has the names may wait for I/O that is still pending here.
+        io.submit();
+        let _names = lock(&self.names);
+        if let Some(file) = self.cached(number) {
+            return Ok(file);
+        }
+        let path = self.path(number);
+        let file = match self.storage.open(&path, self.options()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.counts.made_late.fetch_add(1, Relaxed);
+                tracing::debug!(path = %path.display(), "a WAL segment was not made ahead");
+                self.make(io, number, &[])?;
+                self.storage
+                    .open(&path, self.options())
+                    .map_err(WalError::file("open", &path))?
+            }
+            Err(error) => return Err(WalError::file("open", &path)(error)),
+        };
+        let length = self
+            .storage
+            .len(&file)
+            .map_err(WalError::file("measure", &path))?;
+        let wanted = self.config.segment_size.bytes().into();
+        if length != wanted {
+            return Err(WalError::CannotContinue {
+                at: self.config.segment_size.start_of(number),
+                reason: format!(
+                    "\"{}\" has {length} bytes instead of {wanted}",
+                    path.display()
+                ),
+            });
+        }
+        let mut open = lock(&self.open);
+        let oldest = open.is_full().then(|| open.remove(0));
+        open.push((number, Arc::clone(&file)));
+        drop(open);
+        // Closes outside of the lock, or with the last I/O on it.
+        drop(oldest);
+        Ok(file)
+    }
+
+    fn cached(&self, number: SegmentNumber) -> Option<Arc<File>> {
+        let open = lock(&self.open);
+        let found = open.iter().rev().find(|(other, _)| *other == number)?;
+        Some(Arc::clone(&found.1))
+    }
+
+    /// Makes segments up to `last` that are not there; how many it made.
+    pub(crate) fn make_ahead(
+        &self,
+        io: &mut IoContext,
+        first: SegmentNumber,
+        last: SegmentNumber,
+    ) -> Result<u64, WalError> {
+        let mut made = 0;
+        for number in first..=last {
+            if self.cached(number).is_some() {
+                continue;
+            }
+            io.submit();
+            let _names = lock(&self.names);
+            if !self.is_there(number)? {
+                self.make(io, number, &[])?;
+                made += 1;
+            }
+        }
+        Ok(made)
+    }
+
+    fn is_there(&self, number: SegmentNumber) -> Result<bool, WalError> {
+        let path = self.path(number);
+        self.storage
+            .exists(&path)
+            .map_err(WalError::file("look for", &path))
+    }
+
+    /// Makes a segment that begins with `head`, by who has the names, or is alone.
+    pub(crate) fn make(
+        &self,
+        io: &mut IoContext,
+        number: SegmentNumber,
+        head: &[u8],
+    ) -> Result<(), WalError> {
+        let temporary = self
+            .config
+            .directory
+            .join(format!("{TEMPORARY_PREFIX}{number}"));
+        let filled = self.fill(io, &temporary, head);
+        if let Err(error) = filled {
+            // Best effort: it is removed at the next start, too.
+            if self.storage.unlink(&temporary).is_err() {
+                tracing::warn!(path = %temporary.display(), "could not remove a temporary file");
+            }
+            return Err(error);
+        }
+        let path = self.path(number);
+        self.storage
+            .rename(&temporary, &path)
+            .map_err(WalError::file("rename", &temporary))?;
+        self.sync_directory()?;
+        self.counts.made.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn fill(
+        &self,
+        io: &mut IoContext,
+        path: &std::path::Path,
+        head: &[u8],
+    ) -> Result<(), WalError> {
+        let size = u64::from(self.config.segment_size.bytes());
+        let options = OpenOptions {
+            read: true,
+            ..OpenOptions::OVERWRITE
+        };
+        let file = self
+            .storage
+            .open(path, options.with_direct(self.config.io_direct_wal_init))
+            .map_err(WalError::file("create", path))?;
+        let written_to = if self.config.wal_init_zero {
+            size
+        } else {
+            self.storage
+                .set_len(&file, size)
+                .map_err(WalError::file("extend", path))?;
+            head.len() as u64
+        };
+        write_all(io, &file, 0, written_to, head).map_err(WalError::file("write", path))?;
+        io.fsync(&file).map_err(WalError::file("sync", path))
+    }
+
+    pub(crate) fn sync_directory(&self) -> Result<(), WalError> {
+        let directory = &self.config.directory;
+        self.storage
+            .sync_dir(directory)
+            .map_err(WalError::file("sync directory", directory))
+    }
+
+    /// Makes `[from, to)` of a segment zeros, durably. Both are multiples of what a direct file
+    /// demands; `head` comes first.
+    pub(crate) fn overwrite(
+        &self,
+        io: &mut IoContext,
+        number: SegmentNumber,
+        from: u64,
+        head: &[u8],
+    ) -> Result<(), WalError> {
+        let path = self.path(number);
+        // Many writes and one sync: none of them need be durable by itself.
+        let file = self
+            .storage
+            .open(&path, self.options().with_dsync(false))
+            .map_err(WalError::file("open", &path))?;
+        let to = self.config.segment_size.bytes().into();
+        write_all(io, &file, from, to, head).map_err(WalError::file("write", &path))?;
+        io.fdatasync(&file).map_err(WalError::file("sync", &path))
+    }
+
+    /// Numbers of the segments of this timeline, in no order.
+    pub(crate) fn list(&self) -> Result<Vec<SegmentNumber>, WalError> {
+        let directory = &self.config.directory;
+        let entries = self
+            .storage
+            .list(directory)
+            .map_err(WalError::file("list", directory))?;
+        let size = self.config.segment_size;
+        Ok(entries
+            .iter()
+            .filter(|entry| entry.kind == FileKind::File)
+            .filter_map(|entry| size.parse_file_name(entry.name.to_str()?))
+            .filter(|(timeline, _)| *timeline == self.config.timeline)
+            .map(|(_, number)| number)
+            .collect())
+    }
+
+    /// Removes what was left of segments that were being made.
+    pub(crate) fn remove_temporary(&self) -> Result<(), WalError> {
+        let directory = &self.config.directory;
+        let entries = self
+            .storage
+            .list(directory)
+            .map_err(WalError::file("list", directory))?;
+        for entry in entries {
+            if entry.name.to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+                let path = directory.join(&entry.name);
+                self.storage
+                    .unlink(&path)
+                    .map_err(WalError::file("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the segments of this timeline from `first` on, durably.
+    pub(crate) fn remove_from(&self, first: SegmentNumber) -> Result<u64, WalError> {
+        let _names = lock(&self.names);
+        let mut numbers = self.list()?;
+        numbers.retain(|number| *number >= first);
+        // The last one first: what is left after a crash in between has no gap.
+        numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+        for number in &numbers {
+            self.remove(*number)?;
+        }
+        self.sync_directory()?;
+        Ok(numbers.len() as u64)
+    }
+
+    /// Removes the segments before `first`, or renames them to serve after `end`, up to segment
+    /// `recycle_to`.
+    pub(crate) fn remove_before(
+        &self,
+        first: SegmentNumber,
+        end: Lsn,
+        recycle_to: SegmentNumber,
+    ) -> Result<(), WalError> {
+        let mut free = self.config.segment_size.segment_of(end) + 1;
+        let mut old = self.list()?;
+        old.retain(|number| *number < first);
+        old.sort_unstable();
+        for number in old {
+            let _names = lock(&self.names);
+            if self.config.wal_recycle {
+                while free <= recycle_to && self.is_there(free)? {
+                    free += 1;
+                }
+                if free <= recycle_to {
+                    self.recycle(number, free)?;
+                    continue;
+                }
+            }
+            self.remove(number)?;
+        }
+        Ok(())
+    }
+
+    fn recycle(&self, number: SegmentNumber, to: SegmentNumber) -> Result<(), WalError> {
+        self.forget(number);
+        let path = self.path(number);
+        self.storage
+            .rename(&path, &self.path(to))
+            .map_err(WalError::file("rename", &path))?;
+        // Before anything is written under the new name.
+        self.sync_directory()?;
+        self.counts.recycled.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn remove(&self, number: SegmentNumber) -> Result<(), WalError> {
+        self.forget(number);
+        let path = self.path(number);
+        self.storage
+            .unlink(&path)
+            .map_err(WalError::file("remove", &path))?;
+        self.counts.removed.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Closes a segment's file, now or with the last I/O on it.
+    fn forget(&self, number: SegmentNumber) {
+        let mut open = lock(&self.open);
+        let at = open.iter().position(|(other, _)| *other == number);
+        let closed = at.map(|at| open.remove(at));
+        drop(open);
+        drop(closed);
+    }
+}
+
+/// Writes `head` and then zeros to `[from, to)`, several writes in flight.
+fn write_all(
+    io: &mut IoContext,
+    file: &Arc<File>,
+    from: u64,
+    to: u64,
+    head: &[u8],
+) -> std::io::Result<()> {
+    let mut idle = AlignedBuf::zeroed_group(FILL_DEPTH, FILL_BYTES);
+    let mut in_flight: VecDeque<RawIo> = VecDeque::with_capacity(FILL_DEPTH);
+    let mut head = head;
+    let mut at = from;
+    let mut outcome = Ok(());
+    while outcome.is_ok() && at < to {
+        let Some(mut buffer) = idle.pop() else {
+            outcome = take_oldest(io, &mut in_flight, &mut idle);
+            continue;
+        };
+        let length = FILL_BYTES.min((to - at) as usize);
+        let (now, later) = head.split_at(head.len().min(length));
+        buffer[..now.len()].copy_from_slice(now);
+        head = later;
+        match io.write_raw(file, buffer, at, length) {
+            Ok(write) => in_flight.push_back(write),
+            Err(error) => outcome = Err(error.into()),
+        }
+        io.submit();
+        at += length as u64;
+    }
+    while !in_flight.is_empty() {
+        let waited = take_oldest(io, &mut in_flight, &mut idle);
+        outcome = outcome.and(waited);
+    }
+    outcome
+}
+
+/// Waits for the oldest write and has its buffer back, zeros again.
+fn take_oldest(
+    io: &mut IoContext,
+    in_flight: &mut VecDeque<RawIo>,
+    idle: &mut Vec<AlignedBuf>,
+) -> std::io::Result<()> {
+    let Some(oldest) = in_flight.pop_front() else {
+        return Ok(());
+    };
+    let (mut buffer, written) = oldest.wait(io);
+    buffer.fill(0);
+    idle.push(buffer);
+    written.map(|_| ())
+}
