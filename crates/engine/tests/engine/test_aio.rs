@@ -6,16 +6,21 @@ use std::os::unix::fs::FileExt;
 
 use trunkline_aio::State;
 use trunkline_buffer::RelFork;
-use trunkline_engine::{Database, Session};
+use trunkline_engine::{Database, EngineError, Session};
 use trunkline_pgformat::ForkNumber;
 use trunkline_txn::LockMode;
 
 use crate::rig::{
-    Rig, check_method, count, create, drop_table, file, is_removed, load, opened, options,
-    statement,
+    Rig, check_method, count, create, create_unlogged, drop_table, file, is_removed, load, opened,
+    options, statement,
 };
 
-const METHODS: [&str; 3] = ["sync", "worker", "io_uring"];
+type Create = fn(&mut Session, &str) -> Result<(), EngineError>;
+
+/// Makes a table of either persistence.
+const CREATE: [Create; 2] = [create, create_unlogged];
+
+const METHODS: [&str; 4] = ["sync", "worker", "io_uring", "posix_aio"];
 
 /// Starts reads of all of a table's blocks with an issuer that then ends, and waits for none of them.
 fn leave_reads_outstanding(session: &mut Session, name: &str) {
@@ -47,15 +52,17 @@ fn test_invalidate_a_new_table_is_rolled_back_with_reads_outstanding() {
     for method in METHODS {
         let rig = Rig::over(method);
         let mut session = rig.session();
-        session.begin_block().unwrap();
-        create(&mut session, "t").unwrap();
-        load(&mut session, "t", 20_000, false).unwrap();
-        let path = file(&mut session, "t");
-        leave_reads_outstanding(&mut session, "t");
-        session.rollback_block();
-        assert!(is_removed(&path));
-        assert_nothing_underway(rig.database());
-        assert_eq!(count(&mut session, "t").unwrap_err().sqlstate(), "42P01");
+        for create in CREATE {
+            session.begin_block().unwrap();
+            create(&mut session, "t").unwrap();
+            load(&mut session, "t", 20_000, false).unwrap();
+            let path = file(&mut session, "t");
+            leave_reads_outstanding(&mut session, "t");
+            session.rollback_block();
+            assert!(is_removed(&path));
+            assert_nothing_underway(rig.database());
+            assert_eq!(count(&mut session, "t").unwrap_err().sqlstate(), "42P01");
+        }
         drop(session);
         rig.database().stop().unwrap();
     }
@@ -66,17 +73,20 @@ fn test_invalidate_a_table_is_dropped_with_reads_outstanding() {
     for method in METHODS {
         let rig = Rig::over(method);
         let mut session = rig.session();
-        create(&mut session, "t").unwrap();
-        load(&mut session, "t", 20_000, false).unwrap();
-        let path = file(&mut session, "t");
-        leave_reads_outstanding(&mut session, "t");
-        drop_table(&mut session, "t").unwrap();
-        assert!(is_removed(&path));
-        assert_nothing_underway(rig.database());
-        // The next table is read as itself.
-        create(&mut session, "t").unwrap();
-        load(&mut session, "t", 100, false).unwrap();
-        assert_eq!(count(&mut session, "t").unwrap(), 100);
+        for create in CREATE {
+            create(&mut session, "t").unwrap();
+            load(&mut session, "t", 20_000, false).unwrap();
+            let path = file(&mut session, "t");
+            leave_reads_outstanding(&mut session, "t");
+            drop_table(&mut session, "t").unwrap();
+            assert!(is_removed(&path));
+            assert_nothing_underway(rig.database());
+            // The next table is read as itself.
+            create(&mut session, "t").unwrap();
+            load(&mut session, "t", 100, false).unwrap();
+            assert_eq!(count(&mut session, "t").unwrap(), 100);
+            drop_table(&mut session, "t").unwrap();
+        }
         drop(session);
         rig.database().stop().unwrap();
     }
