@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use trunkline_aio::{
-    Aio, AioConfig, Completions, Executor, InFlight, IoRequest, Method, MethodKind, Op, OsStorage,
-    RequestBatch, SystemCalls,
+    Aio, AioConfig, Completions, Executor, InFlight, IoRequest, IoResult, IoReturn, Method,
+    MethodKind, Op, OsStorage, RequestBatch, SystemCalls, TargetId,
 };
 use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RELSEG_SIZE, RelFileLocator};
 use trunkline_smgr::{Smgr, SmgrConfig, segment_remaining};
@@ -323,6 +323,55 @@ fn b7_several_syncs_are_in_flight_and_a_request_during_them_is_for_the_next_cycl
     while next.step(&rig.smgr, &mut io, &clock).unwrap() {}
     assert_eq!(next.times().files, 2, "kept for the next cycle");
     assert!(rig.smgr.is_synced());
+}
+
+/// What goes past shared buffers is the storage manager's own to name, for the views.
+#[test]
+fn reads_past_the_pool_and_syncs_say_what_they_are_on() {
+    let method = Arc::new(HeldSyncs::default());
+    let aio = Aio::start_with(AioConfig::default(), Arc::clone(&method) as _).unwrap();
+    let rig = Rig::over(aio, SmgrConfig::default());
+    let mut io = rig.aio.issuer(1).unwrap();
+    rig.smgr.create(rel(1), MAIN, false).unwrap();
+    rig.smgr.extend(rel(1), MAIN, 0, RELSEG_SIZE + 8).unwrap();
+    let rows = || {
+        let rows = rig.aio.in_flight().into_iter();
+        let row = rows.map(|row| (row.op, row.target.kind, row.desc));
+        row.collect::<Vec<_>>()
+    };
+    let row = |op, desc: &str| (op, TargetId::Smgr, desc.to_owned());
+
+    let outcome = IoReturn::new();
+    let buffer = io.bounce_buffer(3 * BLCKSZ).unwrap();
+    let mut handle = io.acquire().unwrap();
+    handle.report_to(&outcome);
+    let read = rig
+        .smgr
+        .start_read_discarding(handle, rel(1), MAIN, RELSEG_SIZE + 2, buffer)
+        .unwrap();
+    let blocks = format!(
+        "blocks {}..{} in file \"base/5/1\"",
+        RELSEG_SIZE + 2,
+        RELSEG_SIZE + 4
+    );
+    assert_eq!(rows(), [row(Op::Readv, &blocks)]);
+    io.wait(read);
+    let bytes = 3 * BLCKSZ as u32;
+    assert_eq!(outcome.get(), Some(IoResult::Ok { bytes }));
+    // Not there: the handle is given back.
+    let buffer = io.bounce_buffer(BLCKSZ).unwrap();
+    let handle = io.acquire().unwrap();
+    rig.smgr
+        .start_read_discarding(handle, rel(2), MAIN, 0, buffer)
+        .unwrap_err();
+    assert!(rows().is_empty());
+
+    let clock = trunkline_aio::SystemClock::new();
+    let mut cycle = rig.smgr.begin_sync();
+    assert!(cycle.step(&rig.smgr, &mut io, &clock).unwrap());
+    // The first one has ended.
+    assert_eq!(rows(), [row(Op::Fsync, "file \"base/5/1.1\"")]);
+    while cycle.step(&rig.smgr, &mut io, &clock).unwrap() {}
 }
 
 /// What was started ends before the first error is told, nothing more is started, and nothing is synced
