@@ -239,12 +239,12 @@ impl ReadsPastPool<'_> {
             .min(self.end - first)
             .min(segment_remaining(first));
         let smgr = self.session.database().smgr();
-        let (file, offset) = smgr.locate(self.fork.rel, self.fork.fork, first)?;
         let bytes = blocks as usize * BLCKSZ;
         let buffer = io.bounce_buffer(bytes)?;
         let mut handle = io.acquire()?;
         handle.report_to(&cell);
-        let wait_ref = handle.start_read_discarding(&file, offset, buffer);
+        let wait_ref =
+            smgr.start_read_discarding(handle, self.fork.rel, self.fork.fork, first, buffer)?;
         self.in_flight.push_back(ReadPastPool {
             first,
             bytes,

@@ -417,7 +417,7 @@ fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {
         ),
         io_max_combine_limit_bytes: bytes_of_blocks(settings.integer("io_max_combine_limit")),
         io_min_workers: workers.min(defaults.io_min_workers),
-        io_max_workers: workers.max(defaults.io_min_workers),
+        io_max_workers: workers,
         ..defaults
     })
 }
@@ -502,4 +502,23 @@ pub(crate) fn clear_temporary_files(
         }
         .into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Few are kept, however many there may be, and never more than were asked for.
+    #[test]
+    fn io_workers_is_the_most_that_there_are() {
+        for (io_workers, kept) in [(1, 1), (2, 2), (3, 2), (32, 2)] {
+            let mut settings = ServerSettings::default();
+            settings.set("io_workers", &io_workers.to_string()).unwrap();
+            let config = aio_config(&settings).unwrap();
+            assert_eq!(
+                (config.io_min_workers, config.io_max_workers),
+                (kept, io_workers)
+            );
+        }
+    }
 }

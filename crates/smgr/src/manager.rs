@@ -4,7 +4,7 @@ use crate::descriptor_cache::DescriptorCache;
 use crate::error::SmgrError;
 use crate::pending_unlinks::PendingUnlinks;
 use crate::sync_requests::{SegmentKey, SyncRequests};
-use crate::transfer::{FlushNoted, WriteNoted};
+use crate::transfer::{FlushNoted, Named, WriteNoted};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,7 @@ pub struct Smgr {
     pub(crate) requests: Arc<SyncRequests>,
     directories: Mutex<BTreeSet<PathBuf>>,
     pub(crate) pending_unlinks: PendingUnlinks,
+    pub(crate) named: CallbackId,
     pub(crate) write_noted: CallbackId,
     pub(crate) flush_noted: CallbackId,
     /// Syncs of segments that were started.
@@ -102,6 +103,7 @@ impl Smgr {
             requests,
             directories: Mutex::new(BTreeSet::new()),
             pending_unlinks: PendingUnlinks::default(),
+            named: aio.register_callbacks(Arc::new(Named)),
             write_noted,
             flush_noted,
             syncs: AtomicU64::new(0),
@@ -449,21 +451,6 @@ impl Smgr {
                 path: key.path(),
                 error,
             })
-    }
-
-    /// The segment file that holds `block`, and the block's offset in it: for reads that go past the
-    /// layers above.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
-    pub fn locate(
-        &self,
-        rel: RelFileLocator,
-        fork: ForkNumber,
-        block: BlockNumber,
-    ) -> Result<(Arc<File>, u64), SmgrError> {
-        self.place(rel, fork, block)
-            .map(|(_, file, offset)| (file, offset))
     }
 
     /// The segment file of `block`, and the block's offset in it.

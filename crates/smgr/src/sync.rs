@@ -115,6 +115,7 @@ impl SyncCycle {
         let mut handle = ctx.acquire()?;
         let block = key.segment * RELSEG_SIZE;
         handle.target(relation_tag(TargetId::Smgr, key.rel, key.fork, block));
+        handle.callback(smgr.named, 0);
         handle.report_to(&outcome);
         let wait_ref = handle.start_fsync(&file);
         smgr.syncs.fetch_add(1, Ordering::Relaxed);

@@ -6,12 +6,44 @@
 
 use crate::error::SmgrError;
 use crate::manager::{Smgr, segment_remaining};
-use crate::sync_requests::SyncRequests;
+use crate::sync_requests::{SyncRequests, segment_path};
+use crate::tag::{decode_relation_tag, describe_blocks, relation_tag};
 use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
-use trunkline_aio::{IoHandle, IoMemory, IoResult, IoView, SharedCallbacks, WaitRef};
-use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, RelFileLocator};
+use trunkline_aio::{
+    BounceBuffer, IoHandle, IoMemory, IoResult, IoView, Op, SharedCallbacks, TargetId, WaitRef,
+};
+use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, RELSEG_SIZE, RelFileLocator};
+
+/// Names what an I/O is on. There is nothing to be done when it completes.
+pub(crate) struct Named;
+
+impl SharedCallbacks for Named {
+    fn name(&self) -> &'static str {
+        "smgr"
+    }
+
+    fn complete(&self, _: &IoView<'_>, prior: IoResult) -> IoResult {
+        prior
+    }
+
+    fn describe(&self, io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        match io.op() {
+            Op::Fsync | Op::Fdatasync => {
+                let (rel, fork, block) = decode_relation_tag(&io.target());
+                let path = segment_path(rel, fork, block / RELSEG_SIZE);
+                write!(out, "file \"{path}\"")
+            }
+            _ => describe_transfer(io, out),
+        }
+    }
+}
+
+fn describe_transfer(io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+    let blocks = u64::from(io.length_bytes()) / BLCKSZ as u64;
+    describe_blocks(&io.target(), blocks, out)
+}
 
 /// Notes, when a write of a segment has completed, that the segment needs a sync. Before the layer
 /// above learns of the completion: who sees a buffer clean must find the request.
@@ -37,8 +69,7 @@ impl SharedCallbacks for WriteNoted {
     }
 
     fn describe(&self, io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
-        let blocks = u64::from(io.length_bytes()) / BLCKSZ as u64;
-        crate::tag::describe_blocks(&io.target(), blocks, out)
+        describe_transfer(io, out)
     }
 }
 
@@ -71,8 +102,7 @@ impl SharedCallbacks for FlushNoted {
     }
 
     fn describe(&self, io: &IoView<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
-        let blocks = u64::from(io.length_bytes()) / BLCKSZ as u64;
-        crate::tag::describe_blocks(&io.target(), blocks, out)
+        describe_transfer(io, out)
     }
 }
 
@@ -92,10 +122,28 @@ impl Smgr {
         block: BlockNumber,
         memory: &[IoMemory],
     ) -> Result<WaitRef, SmgrError> {
-        check_range(block, memory);
+        check_range(block, memory.iter().map(IoMemory::len).sum());
         let (_, file, offset) = self.place(rel, fork, block)?;
         // SAFETY: passed on to the caller.
         Ok(unsafe { handle.start_readv(&file, offset, memory) })
+    }
+
+    /// Starts a read of the blocks from `block` on, all within one segment, as many as `buffer` holds,
+    /// for the sake of the reading: past all shared buffers, into a buffer that the I/O owns from now on.
+    /// The handle comes with nothing but what it reports to; it is given back on an error.
+    pub fn start_read_discarding(
+        &self,
+        mut handle: IoHandle<'_>,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+        block: BlockNumber,
+        buffer: BounceBuffer,
+    ) -> Result<WaitRef, SmgrError> {
+        check_range(block, buffer.len());
+        let (_, file, offset) = self.place(rel, fork, block)?;
+        handle.target(relation_tag(TargetId::Smgr, rel, fork, block));
+        handle.callback(self.named, 0);
+        Ok(handle.start_read_discarding(&file, offset, buffer))
     }
 
     /// Starts a write of the blocks from `block` on from `memory`, all within one segment, and notes
@@ -112,7 +160,7 @@ impl Smgr {
         block: BlockNumber,
         memory: &[IoMemory],
     ) -> Result<WaitRef, SmgrError> {
-        check_range(block, memory);
+        check_range(block, memory.iter().map(IoMemory::len).sum());
         let (key, file, offset) = self.place(rel, fork, block)?;
         handle.callback(self.write_noted, self.requests.slot(key));
         // SAFETY: passed on to the caller.
@@ -144,8 +192,7 @@ impl Smgr {
     }
 }
 
-fn check_range(block: BlockNumber, memory: &[IoMemory]) {
-    let bytes: usize = memory.iter().map(IoMemory::len).sum();
+fn check_range(block: BlockNumber, bytes: usize) {
     assert!(
         bytes > 0
             && bytes.is_multiple_of(BLCKSZ)

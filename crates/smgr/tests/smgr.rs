@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use trunkline_aio::{
-    Aio, AioConfig, Completions, Executor, InFlight, IoRequest, Method, MethodKind, Op, OsStorage,
-    RequestBatch, SystemCalls,
+    Aio, AioConfig, Completions, Executor, InFlight, IoRequest, IoResult, IoReturn, Method,
+    MethodKind, Op, OsStorage, RequestBatch, SystemCalls, TargetId,
 };
 use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RELSEG_SIZE, RelFileLocator};
 use trunkline_smgr::{Smgr, SmgrConfig, segment_remaining};
@@ -255,6 +255,9 @@ fn every_segment_written_is_synced_once_and_failures_are_told() {
 struct HeldSyncs {
     held: Mutex<Vec<IoRequest>>,
     most: AtomicI32,
+    /// Syncs of files with these names fail with EIO.
+    broken: Vec<&'static str>,
+    ended: Mutex<Vec<String>>,
 }
 
 impl Method for HeldSyncs {
@@ -282,7 +285,13 @@ impl Method for HeldSyncs {
             .position(|request| request.wait_ref() == io.carrier());
         let request = held.remove(at.unwrap());
         drop(held);
-        let outcome = SystemCalls.execute(&request);
+        let mut outcome = SystemCalls.execute(&request);
+        let path = request.file().unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if self.broken.contains(&name.as_str()) {
+            outcome = -5;
+        }
+        self.ended.lock().unwrap().push(name);
         assert!(io.completions().complete(request, outcome).is_none());
     }
 }
@@ -314,6 +323,84 @@ fn b7_several_syncs_are_in_flight_and_a_request_during_them_is_for_the_next_cycl
     while next.step(&rig.smgr, &mut io, &clock).unwrap() {}
     assert_eq!(next.times().files, 2, "kept for the next cycle");
     assert!(rig.smgr.is_synced());
+}
+
+/// What goes past shared buffers is the storage manager's own to name, for the views.
+#[test]
+fn reads_past_the_pool_and_syncs_say_what_they_are_on() {
+    let method = Arc::new(HeldSyncs::default());
+    let aio = Aio::start_with(AioConfig::default(), Arc::clone(&method) as _).unwrap();
+    let rig = Rig::over(aio, SmgrConfig::default());
+    let mut io = rig.aio.issuer(1).unwrap();
+    rig.smgr.create(rel(1), MAIN, false).unwrap();
+    rig.smgr.extend(rel(1), MAIN, 0, RELSEG_SIZE + 8).unwrap();
+    let rows = || {
+        let rows = rig.aio.in_flight().into_iter();
+        let row = rows.map(|row| (row.op, row.target.kind, row.desc));
+        row.collect::<Vec<_>>()
+    };
+    let row = |op, desc: &str| (op, TargetId::Smgr, desc.to_owned());
+
+    let outcome = IoReturn::new();
+    let buffer = io.bounce_buffer(3 * BLCKSZ).unwrap();
+    let mut handle = io.acquire().unwrap();
+    handle.report_to(&outcome);
+    let read = rig
+        .smgr
+        .start_read_discarding(handle, rel(1), MAIN, RELSEG_SIZE + 2, buffer)
+        .unwrap();
+    let blocks = format!(
+        "blocks {}..{} in file \"base/5/1\"",
+        RELSEG_SIZE + 2,
+        RELSEG_SIZE + 4
+    );
+    assert_eq!(rows(), [row(Op::Readv, &blocks)]);
+    io.wait(read);
+    let bytes = 3 * BLCKSZ as u32;
+    assert_eq!(outcome.get(), Some(IoResult::Ok { bytes }));
+    // Not there: the handle is given back.
+    let buffer = io.bounce_buffer(BLCKSZ).unwrap();
+    let handle = io.acquire().unwrap();
+    rig.smgr
+        .start_read_discarding(handle, rel(2), MAIN, 0, buffer)
+        .unwrap_err();
+    assert!(rows().is_empty());
+
+    let clock = trunkline_aio::SystemClock::new();
+    let mut cycle = rig.smgr.begin_sync();
+    assert!(cycle.step(&rig.smgr, &mut io, &clock).unwrap());
+    // The first one has ended.
+    assert_eq!(rows(), [row(Op::Fsync, "file \"base/5/1.1\"")]);
+    while cycle.step(&rig.smgr, &mut io, &clock).unwrap() {}
+}
+
+/// What was started ends before the first error is told, nothing more is started, and nothing is synced
+/// a second time.
+#[test]
+fn b7_after_a_failed_sync_those_in_flight_end_and_no_other_starts() {
+    let method = Arc::new(HeldSyncs {
+        broken: vec!["3", "5"],
+        ..HeldSyncs::default()
+    });
+    let aio = Aio::start_with(AioConfig::default(), Arc::clone(&method) as _).unwrap();
+    let rig = Rig::over(aio, SmgrConfig::default());
+    let mut io = rig.aio.issuer(1).unwrap();
+    for number in 0..100 {
+        rig.smgr.create(rel(number), MAIN, false).unwrap();
+    }
+    let error = rig.smgr.sync_all(&mut io).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "could not fsync file \"base/5/3\": Input/output error"
+    );
+    assert!(method.held.lock().unwrap().is_empty());
+    let mut ended = method.ended.lock().unwrap().clone();
+    let count = ended.len();
+    assert!((6..100).contains(&count), "{ended:?}");
+    assert_eq!(rig.smgr.syncs(), count as u64);
+    ended.sort_unstable();
+    ended.dedup();
+    assert_eq!(ended.len(), count);
 }
 
 #[test]

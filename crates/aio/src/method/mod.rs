@@ -4,7 +4,7 @@
 //! - [`worker`]: a pool of threads makes it
 //! - [`posix_aio`]: the C library or the kernel does it, through the calls of POSIX
 //! - `io_uring` (on Linux): the kernel does it, through a few shared rings
-//! - [`turn`]: how threads share a queue of completions
+//! - `turn` (for `io_uring`): how threads share a queue of completions
 //! - [`choose`]: which of them to use, and what to fall back to
 
 pub(crate) mod choose;
@@ -12,6 +12,7 @@ pub(crate) mod choose;
 pub(crate) mod io_uring;
 pub(crate) mod posix_aio;
 pub(crate) mod sync;
+#[cfg(any(target_os = "linux", trunkline_loom))]
 pub(crate) mod turn;
 pub(crate) mod worker;
 

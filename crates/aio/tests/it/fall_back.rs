@@ -199,19 +199,43 @@ fn the_method_asked_for_runs_where_it_works() {
     }
 }
 
+/// Each by its name, and on both sides of its range.
 #[test]
 fn sizes_out_of_range_are_refused() {
-    let error = Aio::start(AioConfig {
-        io_max_concurrency: 1025,
-        ..small()
-    })
-    .err()
-    .unwrap();
-    assert!(matches!(
-        error,
-        AioError::SettingOutOfRange {
-            name: "io_max_concurrency",
-            ..
-        }
-    ));
+    let config = AioConfig::default;
+    let wrong = |name, change: fn(&mut AioConfig)| {
+        let mut config = config();
+        change(&mut config);
+        let error = Aio::start(config).err().unwrap();
+        assert!(
+            matches!(error, AioError::SettingOutOfRange { name: told, .. } if told == name),
+            "{name}: {error}"
+        );
+    };
+    wrong("max_issuers", |config| config.max_issuers = 0);
+    wrong("max_issuers", |config| config.max_issuers = 65_537);
+    wrong("io_max_concurrency", |config| config.io_max_concurrency = 0);
+    wrong("io_max_concurrency", |config| {
+        config.io_max_concurrency = 1025
+    });
+    wrong("io_max_combine_limit", |config| {
+        config.io_max_combine_limit_bytes = (1 << 20) + 1;
+    });
+    wrong("io_combine_limit", |config| {
+        config.io_combine_limit_bytes = config.io_max_combine_limit_bytes + 1;
+    });
+    wrong("io_bounce_buffers", |config| config.io_bounce_buffers = 0);
+    wrong("io_bounce_buffers", |config| {
+        config.io_bounce_buffers = (1 << 20) + 1
+    });
+    wrong("io_min_workers", |config| config.io_min_workers = 0);
+    wrong("io_min_workers", |config| config.io_min_workers = 33);
+    wrong("io_max_workers", |config| config.io_max_workers = 1);
+    wrong("io_max_workers", |config| config.io_max_workers = 33);
+    wrong("io_worker_queue_size", |config| {
+        config.io_worker_queue_size = 0
+    });
+    wrong("io_worker_queue_size", |config| {
+        config.io_worker_queue_size = 4097
+    });
 }

@@ -17,6 +17,7 @@ mod combining;
 mod deadlock;
 mod fall_back;
 mod life_cycle;
+mod posix_aio;
 mod raw_files;
 mod registered_memory;
 #[cfg(target_os = "linux")]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread;
 
 use trunkline_aio::{
-    Aio, AioConfig, File, IoUringMethod, OpenOptions, OsStorage, RingConfig, Storage, WaitRef,
+    Aio, AioConfig, File, IoUringMethod, OpenOptions, OsStorage, RingConfig, SUBMIT_BATCH_LIMIT,
+    Storage, WaitRef,
 };
 
 use crate::fall_back::in_a_child;
@@ -25,10 +26,15 @@ const LARGE: usize = 16 * BLOCK;
 
 /// An AIO core with one ring, which combines nothing; `None`, and said, where there is no io_uring.
 fn over_one_ring() -> Option<Arc<Aio>> {
+    over_one_ring_combining(BLOCK as u32)
+}
+
+/// The same with another `io_combine_limit`.
+fn over_one_ring_combining(io_combine_limit_bytes: u32) -> Option<Arc<Aio>> {
     let config = AioConfig {
         max_issuers: 2,
         io_max_concurrency: IN_FLIGHT_LIMIT / 2,
-        io_combine_limit_bytes: BLOCK as u32,
+        io_combine_limit_bytes,
         ..AioConfig::default()
     };
     assert_eq!(
@@ -96,6 +102,41 @@ fn a_batch_is_one_system_call_and_what_has_arrived_is_taken_without_any() {
         assert!(buffer.lock().unwrap()[..] == expected[..BLOCK]);
     }
     assert_eq!(seen.calls(), [READS as u32]);
+}
+
+/// A5: at 256 kB, 32 neighbours of 8 KiB are one operation of the kernel, whatever their order.
+#[test]
+fn a_run_of_neighbours_is_one_operation() {
+    if in_a_child("ring_calls::a_run_of_neighbours_is_one_operation").is_some() {
+        return;
+    }
+    let (Some(aio), Some(seen)) = (over_one_ring_combining(256 << 10), watch_entering()) else {
+        return;
+    };
+    let blocks = SUBMIT_BATCH_LIMIT;
+    let (_directory, file, content) = cached_file(blocks * BLOCK);
+    let mut context = aio.issuer(1).unwrap();
+    let reads: Vec<(usize, SharedBuf)> = (0..blocks)
+        .map(|index| {
+            let block = index * 37 % blocks;
+            let buffer = shared_buf(BLOCK);
+            let handle = context.acquire().unwrap();
+            start_read(handle, &file, (block * BLOCK) as u64, &buffer, &[BLOCK]);
+            (block, buffer)
+        })
+        .collect();
+    // The last one has filled the pending list, which submits it.
+    let operations: Vec<u32> = seen
+        .calls()
+        .into_iter()
+        .filter(|&count| count > 0)
+        .collect();
+    assert_eq!(operations, [4]);
+    assert!(operations[0] as usize * 30 < blocks);
+    context.wait_all();
+    for (block, buffer) in reads {
+        assert!(buffer.lock().unwrap()[..] == content[block * BLOCK..][..BLOCK]);
+    }
 }
 
 #[test]

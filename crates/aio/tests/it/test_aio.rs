@@ -7,10 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trunkline_aio::{
-    Aio, AioConfig, AioError, AlignedBuf, File, IoContext, OpenOptions, OsStorage, RawIo, Storage,
+    Aio, AioConfig, AioError, AlignedBuf, File, IoContext, MethodKind, Op, OpenOptions, OsStorage,
+    RawIo, State, Storage,
 };
 
-use crate::support::{for_each_method, pattern, small};
+use crate::support::{
+    GateMethod, external_file, for_each_method, pattern, small, start_with, within_limit,
+};
 
 /// An error or a panic while a handle is out gives it back.
 #[test]
@@ -152,4 +155,61 @@ fn test_close_fd_with_io_staged_and_in_flight() {
             }
         }
     });
+}
+
+/// None and one more than there may be are refused; the least and the most work.
+#[test]
+fn test_002_io_workers_counts() {
+    let start = |workers| {
+        Aio::start(AioConfig {
+            method: Some(MethodKind::Worker),
+            io_min_workers: workers,
+            io_max_workers: workers,
+            ..small()
+        })
+    };
+    for workers in [0, 33] {
+        let error = start(workers).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                AioError::SettingOutOfRange { name: "io_min_workers", value, low: 1, high: 32 }
+                    if value == u64::from(workers)
+            ),
+            "{error}"
+        );
+    }
+    for workers in [1, 32] {
+        within_limit(move || {
+            let aio = start(workers).unwrap();
+            assert_eq!(aio.method_name(), "worker");
+            let mut context = aio.issuer(1).unwrap();
+            for _ in 0..100 {
+                context.acquire().unwrap().start_nop();
+            }
+            context.wait_all();
+        });
+    }
+}
+
+/// Syncs are rows like all others while they are in flight.
+#[test]
+fn test_005_fsync_and_fdatasync_are_seen_in_flight() {
+    let gate = Arc::new(GateMethod::default());
+    let aio = start_with(&small(), gate.clone());
+    let mut context = aio.issuer(5).unwrap();
+    let (file, _) = external_file(1);
+    context.acquire().unwrap().start_fsync(&file);
+    context.acquire().unwrap().start_fdatasync(&file);
+    context.submit();
+    let rows: Vec<_> = aio
+        .in_flight()
+        .into_iter()
+        .map(|row| (row.op, row.state, row.owner_id, row.length_bytes, row.desc))
+        .collect();
+    let row = |op| (op, State::Submitted, 5, 0, "file \"memory\"".to_owned());
+    assert_eq!(rows, [row(Op::Fsync), row(Op::Fdatasync)]);
+    gate.open();
+    context.wait_all();
+    assert!(aio.in_flight().is_empty());
 }

@@ -11,9 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use trunkline_aio::{OsStorage, Storage};
-use trunkline_catalog::RelationPersistence;
 use trunkline_engine::{
-    CheckpointerStep, Database, EngineError, Foundation, InitOptions, Session, initialise_with,
+    CheckpointerStep, Database, Foundation, InitOptions, Session, initialise_with,
 };
 use trunkline_pgformat::ForkNumber;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
@@ -22,24 +21,16 @@ use trunkline_txn::LockMode;
 
 use crate::captured_log::captured;
 use crate::rig::{
-    Faults, Rig, begin_load, check_method, copy_directory, count, create, definition, drop_table,
-    faulty, file, load, load_as, opened, options, put_rows, statement, switch, truncate,
+    Faults, Rig, begin_load, check_method, copy_directory, count, create, create_unlogged,
+    drop_table, faulty, file, load, load_as, opened, options, put_rows, statement, switch,
+    truncate,
 };
 
-const METHODS: [&str; 3] = ["sync", "worker", "io_uring"];
+const METHODS: [&str; 4] = ["sync", "worker", "io_uring", "posix_aio"];
 
 fn control(path: &Path) -> ControlFile {
     let bytes = std::fs::read(path.join("global/pg_control")).unwrap();
     ControlFile::decode(&bytes).unwrap()
-}
-
-fn create_unlogged(session: &mut Session, name: &str) -> Result<(), EngineError> {
-    let mut definition = definition(name);
-    definition.persistence = RelationPersistence::Unlogged;
-    statement(session, |session| {
-        let mut io = session.issuer()?;
-        session.create_table(&definition, false, &mut io).map(drop)
-    })
 }
 
 #[test]

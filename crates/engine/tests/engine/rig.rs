@@ -247,6 +247,15 @@ pub fn create(session: &mut Session, name: &str) -> Result<(), EngineError> {
     })
 }
 
+pub fn create_unlogged(session: &mut Session, name: &str) -> Result<(), EngineError> {
+    let mut definition = definition(name);
+    definition.persistence = RelationPersistence::Unlogged;
+    statement(session, |session| {
+        let mut io = session.issuer()?;
+        session.create_table(&definition, false, &mut io).map(drop)
+    })
+}
+
 pub fn truncate(session: &mut Session, name: &str) -> Result<(), EngineError> {
     statement(session, |session| {
         let relation = opened(session, name, LockMode::AccessExclusive)?;

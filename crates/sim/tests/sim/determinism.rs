@@ -61,6 +61,57 @@ fn the_same_seed_gives_the_same_trace_and_another_gives_another() {
     assert_eq!(hashes.len() as u64, SEEDS);
 }
 
+/// Alarms that do something, beside I/O in flight and a thread that sleeps.
+fn run_with_alarms(seed: u64) -> (u64, Vec<TraceEvent>) {
+    let mut config = SimConfig::new(seed).with_faults(FaultPlan::mild());
+    config.record_trace = true;
+    let mut machine = Machine::new(config);
+    let mut choice = Choice(42);
+    let file = machine.create("/f");
+    let mut alarms = Vec::new();
+    for _ in 0..20 {
+        let began = machine.disk.monotonic();
+        for number in 0..3 {
+            let disk = machine.disk.clone();
+            let path = format!("/alarm{number}");
+            let at = began + Duration::from_micros(choice.below(2000));
+            let action = move || drop(disk.metadata(Path::new(&path)));
+            alarms.push(machine.disk.alarm(at, Box::new(action)).unwrap());
+        }
+        // One of them never goes off.
+        drop(alarms.swap_remove(choice.below(alarms.len() as u64) as usize));
+        let started: Vec<_> = (0..4)
+            .map(|_| machine.start_write(&file, choice.below(100) * 512, &[1; 4096]))
+            .collect();
+        machine.io.submit();
+        let until = began + Duration::from_micros(choice.below(4000));
+        while machine.disk.monotonic() < until {
+            machine.disk.park_until(until);
+        }
+        for io in started {
+            io.wait(&mut machine.io).1.unwrap();
+        }
+    }
+    (machine.disk.trace_hash(), machine.disk.trace())
+}
+
+#[test]
+fn alarms_and_who_sleeps_are_part_of_the_seeds_order() {
+    let mut hashes = Vec::new();
+    for seed in 0..SEEDS {
+        let (hash, trace) = run_with_alarms(seed);
+        let (again, same) = run_with_alarms(seed);
+        assert_eq!(trace, same, "seed {seed}");
+        assert_eq!(hash, again, "seed {seed}");
+        let rang = trace.iter().filter(|event| event.path.contains("alarm"));
+        assert!(rang.count() > 20, "seed {seed}");
+        hashes.push(hash);
+    }
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len() as u64, SEEDS);
+}
+
 #[test]
 fn what_is_in_flight_completes_in_an_order_of_the_seed() {
     let order = |seed| {
