@@ -47,8 +47,8 @@ fn aios(sources: &mut Sources<'_>, rows: &mut RowsBuilder) -> Result<(), EngineE
         int4(rows, io.merge_with);
         match io.result {
             None => rows.null(),
-            // Negative for a failure, as system calls tell it.
-            Some(IoResult::Error(_)) => rows.int4(-1),
+            // A failure is its negated errno; -1 stands for one that is not the system's.
+            Some(IoResult::Error(failure)) => rows.int4(failure.errno().map_or(-1, |errno| -errno)),
             Some(result) => rows.int4(i32::try_from(result.bytes()).unwrap_or(i32::MAX)),
         };
         rows.text(&io.desc).end_row();

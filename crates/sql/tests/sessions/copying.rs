@@ -70,8 +70,10 @@ async fn a_copy_that_fails_in_its_first_rows_leaves_no_read_in_flight() {
         assert_eq!(sqlstate, "22P02");
         assert_eq!(message, "invalid input syntax for type integer: \"x\"");
         // The view first, then a look that does no I/O of its own.
-        assert!(client.rows("SELECT * FROM pg_stat_aios").await.is_empty());
-        let left = cluster.database.aio().in_flight();
+        let sessions = "SELECT * FROM pg_stat_aios WHERE owner_pid <> 0";
+        assert!(client.rows(sessions).await.is_empty());
+        let mut left = cluster.database.aio().in_flight();
+        left.retain(|io| io.owner_id != 0);
         assert!(left.is_empty(), "{method}: {left:?}");
     }
 }

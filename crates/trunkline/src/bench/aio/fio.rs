@@ -119,5 +119,6 @@ fn parse(text: &str, is_write: bool, jobs: usize) -> Option<Run> {
         bytes: (kib * 1024.0) as u64,
         seconds,
         cpu_seconds: busy * seconds * jobs as f64,
+        combined: 1.0,
     })
 }

@@ -148,6 +148,10 @@ fn print(contest: &Contest) {
         workload.name,
         shown(core_rate),
     );
+    if workload.combined_bytes.is_some() {
+        let combined = median_of(contest.core.iter().map(|run| run.combined));
+        print!("   {combined:.1} I/Os an operation");
+    }
     if contest.fio.is_empty() {
         println!();
         return;

@@ -125,6 +125,8 @@ pub struct Run {
     pub bytes: u64,
     pub seconds: f64,
     pub cpu_seconds: f64,
+    /// I/Os that were issued for each operation that the method was given; 1 where nothing was combined.
+    pub combined: f64,
 }
 
 impl Run {
@@ -180,6 +182,9 @@ pub fn run(
     let file = OsStorage::new()
         .open(path, options)
         .map_err(|error| failed(path, &error))?;
+    if file.direct().is_none() {
+        return Err(failed(path, &"the file system has no direct I/O"));
+    }
     let mut io = aio.issuer(0).map_err(|error| failed(path, &error))?;
     let (io_bytes, blocks) = (
         workload.io_bytes as u64,
@@ -218,6 +223,7 @@ pub fn run(
     io.wait_all();
     let sample = watch.stop();
     drop(io);
+    let counters = aio.counters().total();
     let failures = FAILED.load(Ordering::Relaxed);
     if failures > 0 {
         return Err(failed(path, &format!("{failures} I/Os failed")));
@@ -226,5 +232,6 @@ pub fn run(
         bytes: MOVED_BYTES.load(Ordering::Relaxed),
         seconds: sample.seconds,
         cpu_seconds: sample.cpu_seconds,
+        combined: counters.executed as f64 / counters.issued.max(1) as f64,
     })
 }
