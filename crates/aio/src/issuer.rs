@@ -280,7 +280,8 @@ impl IoContext {
     }
 
     /// Waits until an I/O of this issuer is counted as complete that was not at
-    /// the last look.
+    /// the last look, or the oldest is complete and about to be counted: whoever
+    /// completed it may have no processor while this thread looks for the count.
     fn wait_for_a_completion(&mut self) {
         let issuer = self.completions.table().issuer(self.index);
         let seen = self.seen_completed;
@@ -290,6 +291,9 @@ impl IoContext {
         while !ready() {
             let oldest = self.completions.in_flight(self.oldest());
             self.aio.method().wait_until(&oldest, &ready);
+            if oldest.is_complete() {
+                break;
+            }
             issuer.waiters.register_thread();
         }
         issuer.waiters.forget_thread();

@@ -105,6 +105,30 @@ impl Pool {
         Ok(())
     }
 
+    /// Queues of the batch what there is room for, and wakes workers for it.
+    fn enqueue(self: &Arc<Self>, batch: &mut RequestBatch) {
+        let mut queue = lock(&self.queue);
+        let mut wake = 0;
+        while queue.live > 0 && queue.requests.len() < self.config.queue_size as usize {
+            let Some(request) = batch.next() else { break };
+            queue.requests.push_back(request);
+            wake += 1;
+        }
+        if queue.requests.len() > queue.idle as usize
+            && queue.live < self.config.max_workers
+            && !queue.stopping
+            && let Err(error) = self.add_worker(&mut queue)
+        {
+            tracing::warn!(%error, "could not start another I/O worker");
+        }
+        let idle = queue.idle;
+        drop(queue);
+        debug_assert!(wake as usize <= SUBMIT_BATCH_LIMIT);
+        for _ in 0..idle.min(wake) {
+            self.work.notify_one();
+        }
+    }
+
     /// A worker's life.
     fn work(&self) {
         while let Some(request) = self.next_request() {
@@ -219,30 +243,12 @@ impl Method for WorkerMethod {
     }
 
     fn submit(&self, batch: &mut RequestBatch, completions: &Completions) {
-        let pool = &self.pool;
-        let mut queue = lock(&pool.queue);
-        let mut wake = 0;
-        while queue.live > 0 && queue.requests.len() < pool.config.queue_size as usize {
+        loop {
+            self.pool.enqueue(batch);
+            // The queue is full. Only one at a time is executed here: the workers make room meanwhile,
+            // and would else run out of work.
             let Some(request) = batch.next() else { break };
-            queue.requests.push_back(request);
-            wake += 1;
-        }
-        if queue.requests.len() > queue.idle as usize
-            && queue.live < pool.config.max_workers
-            && !queue.stopping
-            && let Err(error) = pool.add_worker(&mut queue)
-        {
-            tracing::warn!(%error, "could not start another I/O worker");
-        }
-        let idle = queue.idle;
-        drop(queue);
-        debug_assert!(wake as usize <= SUBMIT_BATCH_LIMIT);
-        for _ in 0..idle.min(wake) {
-            pool.work.notify_one();
-        }
-        // What found the queue full.
-        for request in batch {
-            execute_to_end(pool.executor.as_ref(), request, completions);
+            execute_to_end(self.pool.executor.as_ref(), request, completions);
         }
     }
 

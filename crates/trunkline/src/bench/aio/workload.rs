@@ -217,6 +217,11 @@ pub fn run(
     while began.elapsed() < time {
         while io.in_flight() < workload.depth {
             start(&mut io).map_err(|error| failed(path, &error))?;
+            // As fio does: else the first of a batch waits for the last to be prepared. What is to be
+            // combined has to wait for its neighbours.
+            if workload.combined_bytes.is_none() {
+                io.submit();
+            }
         }
         io.wait_any();
     }
