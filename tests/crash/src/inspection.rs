@@ -1,6 +1,6 @@
 //! What is looked at besides tables: checksums of all pages, pg_control, and how far the log can be read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +31,16 @@ fn control(disk: &SimDisk, path: &Path, io: &mut IoContext) -> ControlFile {
     ControlFile::decode(&bytes).unwrap()
 }
 
+fn reader(disk: &SimDisk, path: &Path, control: &ControlFile, start: Lsn) -> WalReader {
+    let config = WalConfig::new(
+        path.join("pg_wal"),
+        control.check_point_copy.this_time_line_id,
+        control.system_identifier,
+        SegmentSize::new(control.xlog_seg_size).unwrap(),
+    );
+    WalReader::new(Arc::new(disk.clone()), &config, start)
+}
+
 /// Reads the log from `start` on, to its end.
 fn end_of_log(
     disk: &SimDisk,
@@ -39,18 +49,53 @@ fn end_of_log(
     start: Lsn,
     io: &mut IoContext,
 ) -> (Lsn, u64) {
-    let config = WalConfig::new(
-        path.join("pg_wal"),
-        control.check_point_copy.this_time_line_id,
-        control.system_identifier,
-        SegmentSize::new(control.xlog_seg_size).unwrap(),
-    );
-    let mut reader = WalReader::new(Arc::new(disk.clone()), &config, start);
+    let mut reader = reader(disk, path, control, start);
     let mut records = 0;
     while reader.next(io, |_, _| ()).unwrap().is_ok() {
         records += 1;
     }
     (reader.position(), records)
+}
+
+/// Records of the log, from a redo point on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RecordCounts {
+    /// The redo point.
+    pub start: Lsn,
+    /// Where the last record ends.
+    pub end: Lsn,
+    /// By resource manager.
+    pub by_rmgr: BTreeMap<String, u64>,
+    /// The files of the first and the last record.
+    pub segments: [String; 2],
+}
+
+/// Counts the records from the redo point that pg_control tells.
+pub fn count_records(disk: &SimDisk, path: &Path) -> RecordCounts {
+    with_issuer(disk, |io| {
+        let control = control(disk, path, io);
+        let start = control.check_point_copy.redo;
+        let mut reader = reader(disk, path, &control, start);
+        let mut by_rmgr = BTreeMap::new();
+        let mut end = start;
+        loop {
+            let next = reader.next(io, |_, record| record.header.rmgr.to_string());
+            let Ok(rmgr) = next.unwrap() else {
+                break;
+            };
+            *by_rmgr.entry(rmgr).or_default() += 1;
+            end = reader.position();
+        }
+        let size = SegmentSize::new(control.xlog_seg_size).unwrap();
+        let timeline = control.check_point_copy.this_time_line_id;
+        RecordCounts {
+            start,
+            end,
+            by_rmgr,
+            segments: [size.segment_of(start), size.segment_before(end)]
+                .map(|segment| size.file_name(timeline, segment)),
+        }
+    })
 }
 
 /// What a crash has left: pg_control is whole, and the log can be read from the redo point that it

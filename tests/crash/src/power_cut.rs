@@ -35,15 +35,41 @@ pub fn length(place: &Place, workload: Workload, seed: u64) -> u64 {
     disk.steps() - before
 }
 
+/// The disk after a power cut, before any recovery.
+pub fn crashed(place: &Place, case: Case) -> SimDisk {
+    let disk = place.disk(case.seed, FaultPlan::none());
+    let database = open(&disk, &place.path, case.seed).unwrap();
+    disk.power_cut_at(disk.steps() + case.at);
+    let mut ledger = Ledger::new(State::new());
+    let turns = case.workload.turns(case.seed);
+    run_turns(&database, &disk, &turns, &mut ledger);
+    drop(database);
+    disk.restart()
+}
+
+/// Recovers a database, and stops it without having looked at anything.
+pub fn recover_and_stop(disk: &SimDisk, place: &Place, seed: u64) {
+    open(disk, &place.path, seed).unwrap().stop().unwrap();
+}
+
 /// Runs a case.
 pub fn run(place: &Place, case: Case) -> Outcome {
-    let seed = case.seed;
-    let mut choice = Choice::new(seed.rotate_left(32) ^ case.at, "power cut");
+    let mut choice = Choice::new(case.seed.rotate_left(32) ^ case.at, "faults");
     // What every disk may do is no fault that anybody gets to see.
     let faults = match choice.one_in(3) {
         true => FaultPlan::mild(),
         false => FaultPlan::none(),
     };
+    run_on(place, case, faults)
+}
+
+/// Runs a case on a disk that has faults besides.
+///
+/// # Panics
+/// Something is wrong with the database afterwards, as it may be if the faults are such.
+pub fn run_on(place: &Place, case: Case, faults: FaultPlan) -> Outcome {
+    let seed = case.seed;
+    let mut choice = Choice::new(seed.rotate_left(32) ^ case.at, "power cut");
     let mut disk = place.disk(seed, faults);
     let mut ledger = Ledger::new(State::new());
     let mut turns = case.workload.turns(seed);
