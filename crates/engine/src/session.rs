@@ -369,7 +369,8 @@ impl Session {
     /// COMMIT. `None` if no block was open (PostgreSQL warns 25P01); what ran implicitly commits.
     ///
     /// # Errors
-    /// The commit could not be recorded: the transaction is rolled back.
+    /// The commit could not be recorded: the transaction is rolled back. Or, with SQLSTATE 08007, it
+    /// may have been: what became of it is known after the database has recovered, which has failed.
     pub fn commit_block(&mut self) -> Result<Option<CommitOutcome>, EngineError> {
         let block = self.block;
         self.end_statement();

@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use trunkline_aio::{Aio, AioConfig, Clock, IoContext, MethodKind, Storage};
 use trunkline_buffer::{
-    BackgroundWriter, BackgroundWriterConfig, BufferPool, HugePages, PoolConfig,
+    BackgroundWriter, BackgroundWriterConfig, BufferPool, HugePages, PoolConfig, Reader,
 };
 use trunkline_catalog::Catalog;
 use trunkline_heap::InsertTargets;
@@ -97,6 +97,13 @@ impl Database {
             SettingValue::Text(aio.method_name().to_owned()),
         );
         let mut io = aio.issuer(0)?;
+        // For recovery.
+        let reader = Reader {
+            zero_damaged_pages: settings.switch("zero_damaged_pages"),
+            ignore_checksum_failure: settings.switch("ignore_checksum_failure"),
+            warnings: None,
+        };
+        reader.attach(&mut io);
         let control_store = ControlFileStore::new(Arc::clone(&storage), &data_dir);
         let mut control = control_store.read(&mut io)?;
         resolve_wal_settings(&mut settings, &control);

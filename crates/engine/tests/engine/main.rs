@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod captured_log;
 mod checkpoints;
 mod data_directory;
 mod faults;

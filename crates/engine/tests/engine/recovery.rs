@@ -2,8 +2,12 @@
 //! programs say of log and control file. A crash is that the database is let go without a stop: nothing
 //! that is only in memory gets to the disk. What a power cut takes is tested on the simulated disk.
 
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use trunkline_aio::{OsStorage, Storage};
@@ -16,6 +20,7 @@ use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_txn::LockMode;
 
+use crate::captured_log::captured;
 use crate::rig::{
     Faults, Rig, begin_load, check_method, copy_directory, count, create, definition, drop_table,
     faulty, file, load, load_as, opened, options, put_rows, statement, switch, truncate,
@@ -104,6 +109,47 @@ fn what_had_committed_is_there_after_a_crash() {
         drop((session, other));
         rig.restart();
     }
+}
+
+/// PostgreSQL 18's lines, in its order, but for the times that CPUs took.
+#[test]
+fn a_recovery_is_told_in_postgresqls_words() {
+    let mut rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 100, false).unwrap();
+    drop(session);
+    let redo = control(&rig.path).check_point_copy.redo;
+    let ((), lines) = captured(|| rig.crash());
+    let mut rest = lines.iter();
+    for expected in [
+        "database system was interrupted; last known up at 20",
+        "database system was not properly shut down; automatic recovery in progress",
+        &format!("redo starts at {redo}"),
+        "invalid record length at ",
+        "redo done at ",
+        "checkpoint starting: end-of-recovery immediate wait",
+        "checkpoint complete: wrote ",
+    ] {
+        let found = rest.find(|line| line.starts_with(expected));
+        assert!(
+            found.is_some(),
+            "no {expected:?}, in its place, in {lines:#?}"
+        );
+    }
+    let ended = lines
+        .iter()
+        .find(|line| line.starts_with("invalid record length"));
+    assert!(ended.unwrap().ends_with(": expected at least 24, got 0"));
+    let (session, lines) = captured(|| {
+        rig.restart();
+        rig.session()
+    });
+    drop(session);
+    assert!(
+        !lines.iter().any(|line| line.contains("redo starts")),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -470,4 +516,104 @@ fn segments_have_the_size_of_the_cluster() {
         .overrides
         .push(("max_wal_size".into(), "1MB".into()));
     assert!(Database::open(&path, &too_small).is_err());
+}
+
+/// PostgreSQL's own server recovers a directory of ours, comparing each page that its redo makes with
+/// the image that ours has logged; and ours opens what it has left.
+#[test]
+fn postgresql_redoes_our_log() {
+    const UNPRIVILEGED: u32 = 65_534;
+    if judge("postgres").is_none() {
+        return;
+    }
+    let mut rig = Rig::new();
+    rig.restart_with(&[("wal_consistency_checking", "all")]);
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 2000, false).unwrap();
+    let mut io = session.issuer().unwrap();
+    rig.database().checkpoint(&mut io).unwrap();
+    count(&mut session, "t").unwrap();
+    load(&mut session, "t", 3000, false).unwrap();
+    load(&mut session, "t", 3000, true).unwrap_err();
+    create_unlogged(&mut session, "u").unwrap();
+    load(&mut session, "u", 50, false).unwrap();
+    create(&mut session, "dropped").unwrap();
+    load(&mut session, "dropped", 1000, false).unwrap();
+    drop_table(&mut session, "dropped").unwrap();
+    session.begin_block().unwrap();
+    create(&mut session, "frozen").unwrap();
+    load_as(&mut session, "frozen", 1000, false, true).unwrap();
+    session.commit_block().unwrap();
+    drop(io);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    copy_directory(&rig.path, &path);
+    std::fs::remove_file(path.join("postmaster.pid")).unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    // What ours has no use for.
+    std::fs::write(path.join("pg_hba.conf"), "local all all trust\n").unwrap();
+    std::fs::write(path.join("pg_ident.conf"), "").unwrap();
+    let mut server = judge("postgres").unwrap();
+    if std::fs::metadata(&path).unwrap().uid() == 0 {
+        let owner = format!("{UNPRIVILEGED}:{UNPRIVILEGED}");
+        let chown = Command::new("chown")
+            .arg("-R")
+            .arg(owner)
+            .arg(&path)
+            .status();
+        assert!(chown.unwrap().success());
+        server.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+    }
+    let sockets = format!("unix_socket_directories={}", path.display());
+    server.arg("-D").arg(&path).current_dir(&path);
+    server.args(["-c", "listen_addresses=", "-c", &sockets]);
+    server.args([
+        "-c",
+        "autovacuum=off",
+        "-c",
+        "max_logical_replication_workers=0",
+    ]);
+    let mut server = server
+        .env("LC_ALL", "C")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = String::new();
+    for line in BufReader::new(server.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        log += &line;
+        log.push('\n');
+        if line.contains("database system is ready to accept connections") {
+            let pid = server.id().to_string();
+            let killed = Command::new("kill").args(["-INT", &pid]).status();
+            assert!(killed.unwrap().success());
+        }
+    }
+    server.wait().unwrap();
+    assert!(log.contains("redo done at"), "{log}");
+    assert!(log.contains("database system is shut down"), "{log}");
+    for bad in [
+        "PANIC",
+        "inconsistent page found",
+        "invalid page",
+        "WARNING",
+    ] {
+        assert!(!log.contains(bad), "{log}");
+    }
+    assert_eq!(control(&path).state, ClusterState::ShutDown, "{log}");
+    let database = Database::open(&path, &options("sync")).unwrap();
+    let mut found = database.session("postgres", &[]).unwrap();
+    assert_eq!(count(&mut found, "t").unwrap(), 5000);
+    assert_eq!(count(&mut found, "u").unwrap(), 0);
+    assert_eq!(count(&mut found, "frozen").unwrap(), 1000);
+    assert_eq!(
+        count(&mut found, "dropped").unwrap_err().sqlstate(),
+        "42P01"
+    );
+    load(&mut found, "t", 10, false).unwrap();
+    drop(found);
+    database.stop().unwrap();
 }

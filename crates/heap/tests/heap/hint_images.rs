@@ -45,7 +45,7 @@ fn hints_on_a_clean_page_log_its_image_once_a_checkpoint() {
     // Written and dirtied by hints again: its image is there.
     logged.flush();
     logged.rig.pool.write_all(&mut logged.rig.io).unwrap();
-    running.abort();
+    running.abandon();
     let now = logged.rig.snapshot();
     assert_eq!(logged.rig.count(&now), 10);
     drop(now);
@@ -68,7 +68,7 @@ fn hints_on_a_dirty_page_need_no_image() {
     let now = logged.rig.snapshot();
     assert_eq!(logged.rig.count(&now), 10);
     assert_eq!(images(&logged), before);
-    running.abort();
+    running.abandon();
 }
 
 fn fail_the_log(logged: &mut Logged) {
@@ -126,7 +126,7 @@ fn assert_same_block(before: &Pages, found: &Pages) {
 fn hints_that_need_an_image_are_not_kept_when_the_log_has_failed() {
     let (mut logged, running) = logged_with_hints_to_leave();
     logged.checkpoint();
-    running.abort();
+    running.abandon();
     fail_the_log(&mut logged);
     let lsn = PageRef::new(&logged.rig.page(0)).lsn();
     let now = logged.rig.snapshot();

@@ -10,7 +10,7 @@ use trunkline_pgformat::heap_tuple::{
 use trunkline_pgformat::{ItemPointer, LinePointer, PageMut};
 use trunkline_txn::Visibility;
 
-use crate::rig::{MAIN, RELATION, Rig};
+use crate::rig::{MAIN, RELATION, Rig, commit};
 
 const HINTS: u16 = HEAP_XMIN_FROZEN | HEAP_XMAX_COMMITTED | HEAP_XMAX_INVALID;
 
@@ -34,7 +34,7 @@ fn committed_rows_are_hinted_and_marked_once_nobody_may_miss_them() {
         transaction.increment_command().unwrap();
     }
     assert_eq!(hints(&mut rig, 0, 1), HEAP_XMAX_INVALID);
-    transaction.commit().unwrap();
+    commit(&transaction);
 
     // A snapshot that was taken before sees nothing, and leaves no hint that would be right by now.
     assert_eq!(rig.count(&while_it_runs), 0);
@@ -70,7 +70,7 @@ fn aborted_rows_are_hinted_and_their_page_is_never_marked() {
     let mut rig = Rig::new(MethodKind::Sync, 64);
     let transaction = rig.begin(1);
     rig.load(&transaction, 10, 10, false, SparePages::default());
-    transaction.abort();
+    transaction.abandon();
     let now = rig.snapshot();
     assert_eq!(rig.count(&now), 0);
     assert_eq!(hints(&mut rig, 0, 1), HEAP_XMAX_INVALID | HEAP_XMIN_INVALID);
@@ -101,14 +101,14 @@ fn a_deletion_clears_the_marks_and_an_aborted_one_lets_them_come_back() {
             rig.writer(&refused).delete(place, &mut io),
             Err(HeapError::ConcurrentlyUpdated)
         ));
-        refused.abort();
+        refused.abandon();
         let beside = rig.snapshot();
         assert_eq!(rig.count(&beside), 10);
         assert!(!rig.is_all_visible(0));
         if commit {
-            transaction.commit().unwrap();
+            crate::rig::commit(&transaction);
         } else {
-            transaction.abort();
+            transaction.abandon();
         }
         assert_eq!(
             rig.count(&beside),
@@ -151,7 +151,7 @@ fn an_insertion_clears_the_marks() {
             assert_eq!(rig.header(place).ctid, place);
         }
         assert!(!rig.is_all_visible(0));
-        transaction.commit().unwrap();
+        commit(&transaction);
     }
     let now = rig.snapshot();
     assert_eq!(rig.count(&now), 12);
@@ -172,7 +172,7 @@ fn an_update_leaves_one_version_visible() {
         .update(old, &mut tuple, &mut io)
         .unwrap();
     assert_eq!(rig.header(old).ctid, new);
-    transaction.commit().unwrap();
+    commit(&transaction);
     let after = rig.snapshot();
     for snapshot in [&before, &after] {
         assert_eq!(rig.count(snapshot), 1);

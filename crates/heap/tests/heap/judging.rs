@@ -14,7 +14,7 @@ use trunkline_wal::{WalConfig, WalReader};
 
 use crate::logged::{Disk, FORKS, Logged, Recovery, masked};
 use crate::postgres::{Postgres, copy, postgres};
-use crate::rig::TABLE;
+use crate::rig::{TABLE, commit};
 
 /// Every record of Heap and Heap2 that one session makes, and checkpoints in the middle. `PLACE` is a
 /// file that it may use.
@@ -246,7 +246,7 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
         let mut io = logged.rig.issuer();
         let writer = logged.rig.writer(&transaction);
         work(&writer, &mut io);
-        transaction.commit().unwrap();
+        commit(&transaction);
     };
     let mut place = ItemPointer::INVALID;
     let mut tuple = logged.rig.tuple(1000, "one");
@@ -337,7 +337,7 @@ fn load(logged: &mut Logged, rows: std::ops::Range<usize>, frozen: bool) {
         let smgr = rig.pool.smgr();
         smgr.truncate(TABLE, ForkNumber::Main, first).unwrap();
     }
-    transaction.commit().unwrap();
+    commit(&transaction);
 }
 
 fn assert_same_lines(ours: &[String], theirs: &[String]) {

@@ -6,7 +6,7 @@ use trunkline_pgformat::heap_tuple::{HEAP_XMAX_INVALID, HEAP_XMIN_FROZEN};
 use trunkline_pgformat::{ItemPointer, MAX_HEAP_TUPLE_SIZE, PageRef, verify_page};
 use trunkline_types::{TupleDesc, TupleFormer};
 
-use crate::rig::{MAIN, Rig, TABLE};
+use crate::rig::{MAIN, Rig, TABLE, commit};
 
 /// Tuples on each seven pages after PostgreSQL 18 has loaded the rows below by `BEGIN; CREATE TABLE;
 /// COPY ... FROM; COMMIT` (so that it looks for no room on earlier pages): `SELECT count(*) ... GROUP
@@ -35,7 +35,7 @@ fn load_tuples(rig: &mut Rig, tuples: impl Iterator<Item = Vec<u8>>) {
     }
     insert.insert(&mut batch, &mut rig.io).unwrap();
     insert.finish(&mut rig.io).unwrap();
-    transaction.commit().unwrap();
+    commit(&transaction);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_tuple_larger_than_a_page_is_refused() {
             "row is too big: size 8161, maximum size 8160"
         );
     }
-    transaction.abort();
+    transaction.abandon();
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_frozen_load_is_visible_to_all_at_once() {
         .filter(|block| !rig.is_all_visible(*block))
         .count();
     assert_eq!(unmarked, 1);
-    transaction.commit().unwrap();
+    commit(&transaction);
 }
 
 #[test]
@@ -138,10 +138,10 @@ fn small_loads_share_pages_and_extend_by_what_they_use() {
         let taken = targets.take(TABLE, rig.blocks());
         let spare = rig.load(&transaction, 1, 100, false, taken.clone());
         if nth % 3 == 0 {
-            transaction.abort();
+            transaction.abandon();
             targets.give_back(TABLE, taken);
         } else {
-            transaction.commit().unwrap();
+            commit(&transaction);
             targets.give_back(TABLE, spare);
             committed += 1;
         }
@@ -162,8 +162,8 @@ fn small_loads_share_pages_and_extend_by_what_they_use() {
     let spare = rig.load(&second, 1, 100, false, beside);
     assert_eq!(rig.blocks(), before + 1);
     targets.give_back(TABLE, rig.load(&first, 1, 100, false, taken));
-    first.commit().unwrap();
-    second.commit().unwrap();
+    commit(&first);
+    commit(&second);
     targets.give_back(TABLE, spare);
     let now = rig.snapshot();
     assert_eq!(rig.count(&now), committed + 2);
@@ -174,7 +174,7 @@ fn small_loads_share_pages_and_extend_by_what_they_use() {
     let before = rig.blocks();
     let taken = targets.take(TABLE, before);
     rig.load(&transaction, 5600, 100, false, taken);
-    transaction.commit().unwrap();
+    commit(&transaction);
     let added = rig.blocks() - before;
     assert!((90..=200).contains(&added), "{added} blocks");
 }
@@ -186,7 +186,7 @@ fn pages_of_a_failed_load_are_made_anew_when_they_are_used_again() {
     let first_failed = rig.blocks();
     let failed = rig.begin(1);
     rig.load(&failed, 200, 100, false, SparePages::default());
-    failed.abort();
+    failed.abandon();
     let mut spare = SparePages::default();
     for block in first_failed..rig.blocks() {
         spare.push_empty(block);
@@ -198,7 +198,7 @@ fn pages_of_a_failed_load_are_made_anew_when_they_are_used_again() {
     // Needs all of the seven pages that the failed one added.
     rig.load(&transaction, 350, 100, false, spare);
     assert_eq!(rig.count(&now), 10, "the older snapshot sees none of it");
-    transaction.commit().unwrap();
+    commit(&transaction);
     assert_eq!(rig.blocks(), before);
     assert_eq!(rig.count(&now), 10);
     drop(now);

@@ -20,7 +20,7 @@ use trunkline_sim::{SimConfig, SimDisk};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_wal::{Wal, WalConfig, WalPosition, WalReader, create_first_segment};
 
-use crate::rig::{Rig, TABLE};
+use crate::rig::{Rig, TABLE, commit};
 
 pub const SYSTEM: u64 = 7_312_345_678_901_234_567;
 pub const FORKS: [ForkNumber; 2] = [ForkNumber::Main, ForkNumber::Vm];
@@ -158,7 +158,7 @@ impl Logged {
         let mut io = self.rig.issuer();
         let writer = self.rig.writer(&transaction);
         writer.insert(&mut tuple, &mut io).unwrap();
-        transaction.commit().unwrap();
+        commit(&transaction);
         self.rows();
     }
 
@@ -198,7 +198,7 @@ impl Logged {
                 _ => drop(writer.update(ItemPointer::new(last, n / 4 + 1), &mut tuple, &mut io)),
             }
         }
-        transaction.commit().unwrap();
+        commit(&transaction);
         let now = rig.snapshot();
         assert_eq!(rig.count(&now), rows);
     }
@@ -217,7 +217,7 @@ impl Logged {
         writer.delete(place, &mut io).unwrap();
         let added = writer.insert(&mut tuple, &mut io).unwrap();
         assert_eq!(added.block, place.block);
-        transaction.abort();
+        transaction.abandon();
     }
 
     pub fn fill_what_is_spare(&mut self) {
@@ -227,7 +227,7 @@ impl Logged {
         let before = rig.blocks();
         let transaction = rig.begin(1);
         rig.load(&transaction, 300, 60, false, SparePages::default());
-        transaction.abort();
+        transaction.abandon();
         let mut spare = SparePages::default();
         for block in before..before + 3 {
             spare.push_empty(block);
@@ -235,10 +235,10 @@ impl Logged {
         spare.push_partial(before - 1);
         let transaction = rig.begin(1);
         rig.load(&transaction, 150, 200, false, spare);
-        transaction.commit().unwrap();
+        commit(&transaction);
         let transaction = rig.begin(1);
         rig.load(&transaction, 200, 100, true, SparePages::default());
-        transaction.commit().unwrap();
+        commit(&transaction);
         let now = rig.snapshot();
         assert_eq!(rig.count(&now), rows + 150 + 200);
     }

@@ -8,7 +8,7 @@ use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::{BLCKSZ, ForkNumber, Lsn, PageBytes, PageMut};
 
 use crate::logged::{Disk, Logged, Pages, Recovery, assert_same, masked, stamped};
-use crate::rig::{MAIN, TABLE};
+use crate::rig::{MAIN, TABLE, commit};
 
 const BUFFERS: u64 = 128;
 
@@ -99,7 +99,7 @@ fn a_crash_between_a_frozen_load_and_its_bits_in_the_map_leaves_the_page_marked(
     let transaction = logged.rig.begin(1);
     let spare = SparePages::default();
     logged.rig.load(&transaction, 3, 60, true, spare);
-    transaction.commit().unwrap();
+    commit(&transaction);
     let expected = logged.pages();
     let place = (ForkNumber::Main, 0);
     logged.flush();
@@ -148,7 +148,7 @@ fn pages_torn_after_a_checkpoint_are_healed_by_their_images() {
         for place in places.iter().step_by(2) {
             writer.delete(*place, &mut io).unwrap();
         }
-        transaction.commit().unwrap();
+        commit(&transaction);
         logged.flush();
         let expected = logged.pages();
         let on_disk: Pages = expected

@@ -19,8 +19,8 @@ use trunkline_pgformat::{
 };
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_txn::{
-    FullXid, LockManager, RegisteredSnapshot, SlruConfig, Transaction, TransactionManager,
-    TxnConfig, Visibility, XidLimits,
+    CommitOptions, FullXid, LockManager, RegisteredSnapshot, SlruConfig, TimestampTz, Transaction,
+    TransactionManager, TxnConfig, Visibility, XidLimits,
 };
 use trunkline_types::{Attribute, TupleDesc, TupleFormer, oids};
 
@@ -34,6 +34,23 @@ pub const MAIN: RelFork = RelFork {
     rel: TABLE,
     fork: ForkNumber::Main,
 };
+
+/// Commits. Transactions have no log here, which is tested where both are: in the engine's tests.
+pub fn commit(transaction: &Transaction) {
+    let config = AioConfig {
+        method: Some(MethodKind::Sync),
+        max_issuers: 1,
+        ..AioConfig::default()
+    };
+    let options = CommitOptions {
+        synchronous: true,
+        now: TimestampTz::default(),
+    };
+    let aio = Aio::start(config).unwrap();
+    transaction
+        .commit(&mut aio.issuer(0).unwrap(), options)
+        .unwrap();
+}
 
 /// Ids below this were in use once and have no recorded end: their server crashed.
 pub const FIRST_XID: u64 = 10;
@@ -122,6 +139,7 @@ impl Rig {
             &aio,
             storage,
             Arc::new(locks),
+            None,
         )
         .unwrap();
         Rig {
@@ -200,7 +218,7 @@ impl Rig {
     pub fn load_committed(&mut self, rows: usize, text_bytes: usize) -> SparePages {
         let transaction = self.begin(1);
         let spare = self.load(&transaction, rows, text_bytes, false, SparePages::default());
-        transaction.commit().unwrap();
+        commit(&transaction);
         spare
     }
 

@@ -9,7 +9,7 @@ use trunkline_pgformat::heap_tuple::{
 use trunkline_pgformat::{HeapTupleMut, HeapTupleRef, ItemPointer, Xid};
 use trunkline_txn::Visibility;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, commit};
 
 #[test]
 fn a_snapshot_sees_what_postgresql_would() {
@@ -21,9 +21,9 @@ fn a_snapshot_sees_what_postgresql_would() {
         let transaction = rig.begin(1);
         let xid = transaction.assign_xid().unwrap().xid();
         if commit {
-            transaction.commit().unwrap();
+            crate::rig::commit(&transaction);
         } else {
-            transaction.abort();
+            transaction.abandon();
         }
         xid
     };
@@ -42,7 +42,7 @@ fn a_snapshot_sees_what_postgresql_would() {
         own.increment_command().unwrap();
     }
     let snapshot = own.snapshot();
-    late.commit().unwrap();
+    commit(&late);
     let future = ended(true);
 
     let no_xmax = HEAP_XMAX_INVALID;
@@ -168,6 +168,6 @@ fn a_snapshot_sees_what_postgresql_would() {
         let seen = tuple_is_visible(HeapTupleRef::new(&bytes).unwrap(), &mut visibility).unwrap();
         assert_eq!(seen, expected, "{case}");
     }
-    running.abort();
-    own.abort();
+    running.abandon();
+    own.abandon();
 }
