@@ -143,10 +143,12 @@ fn length(kind: Kind, workload: Workload, seed: u64) -> u64 {
     let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
     let lengths = measured.get_or_insert_default();
     *lengths.entry((kind, workload, class)).or_insert_with(|| {
-        let place = Place::new();
-        match kind {
-            Kind::IoFailure => io_failure::length(&place, workload, class),
-            _ => power_cut::length(&place, workload, class),
-        }
+        within_limit(move || {
+            let place = Place::new();
+            match kind {
+                Kind::IoFailure => io_failure::length(&place, workload, class),
+                _ => power_cut::length(&place, workload, class),
+            }
+        })
     })
 }
