@@ -134,7 +134,8 @@ impl Case {
 
 /// About how many moments there are, measured once for all seeds that differ little.
 fn length(kind: Kind, workload: Workload, seed: u64) -> u64 {
-    static MEASURED: Mutex<Option<HashMap<(Kind, Workload, u64), u64>>> = Mutex::new(None);
+    type Lengths = HashMap<(Kind, Workload, u64), u64>;
+    static MEASURED: Mutex<Option<Lengths>> = Mutex::new(None);
     let class = match kind {
         Kind::IoFailure => seed % io_failure::CLASSES,
         Kind::PowerCut => 0,
