@@ -29,7 +29,7 @@ use trunkline_wal::WalStats;
 use crate::checkpoint_log::{self, CheckpointReport, SegmentChanges};
 use crate::checkpoint_requests::{CheckpointCause, CheckpointRequests};
 use crate::checkpoint_schedule::{AHEAD_PAUSE, CheckpointSchedule};
-use crate::durable_state::DurableState;
+use crate::durable_state::{DurableState, important_records};
 use crate::engine_records;
 use crate::error::{EngineError, StatementError};
 
@@ -408,7 +408,10 @@ impl Checkpointer {
             let xacts = self.state.transactions.running_xacts();
             engine_records::running_xacts(wal, io, xacts)?;
         }
-        let covered = self.state.important_records() + 1;
+        // Its own: what others inserted behind the redo point is for the next one, or log that is due to
+        // be given up by a checkpoint would never be.
+        let own_records = if is_alone { 1 } else { 3 };
+        let covered = important_records(&running.wal_stats) + own_records;
         let record = engine_records::check_point(wal, io, &running.check_point, is_alone)?;
         if is_alone && record.start != running.check_point.redo {
             let error = StatementError::new(

@@ -8,7 +8,7 @@ use trunkline_pgformat::control_file::{CheckPoint, ClusterState, ControlFile};
 use trunkline_pgformat::{Lsn, Xid};
 use trunkline_smgr::Smgr;
 use trunkline_txn::TransactionManager;
-use trunkline_wal::Wal;
+use trunkline_wal::{Wal, WalStats};
 
 use crate::data_directory::ControlFileStore;
 use crate::database::unix_seconds;
@@ -137,10 +137,9 @@ impl DurableState {
         }
     }
 
-    /// Records that change what a checkpoint would mean: what was inserted, padding apart.
+    /// Records that change what a checkpoint would mean, up to now.
     pub(crate) fn important_records(&self) -> u64 {
-        let stats = self.wal.stats();
-        stats.records.saturating_sub(stats.paddings)
+        important_records(&self.wal.stats())
     }
 
     /// Keeps checkpoints from setting their redo point: files whose record is before it, and which are
@@ -199,4 +198,9 @@ impl DurableState {
         *control = next;
         Ok(())
     }
+}
+
+/// Records that change what a checkpoint would mean: what was inserted, padding apart.
+pub(crate) fn important_records(stats: &WalStats) -> u64 {
+    stats.records.saturating_sub(stats.paddings)
 }

@@ -150,6 +150,8 @@ pub enum When {
     PerMillion(u32),
     /// Once: at the nth, the first being 1.
     Nth(u64),
+    /// At the nth and all later ones.
+    From(u64),
 }
 
 /// One kind of fault for some operations on some paths.
@@ -182,6 +184,11 @@ impl FaultRule {
         }
     }
 
+    /// How many operations it could have struck.
+    pub fn matched(&self) -> u64 {
+        self.matched
+    }
+
     /// How many operations it has struck.
     pub fn struck(&self) -> u64 {
         self.struck
@@ -196,6 +203,7 @@ impl FaultRule {
             When::Always => true,
             When::PerMillion(rate) => random.chance(rate),
             When::Nth(number) => self.matched == number,
+            When::From(number) => self.matched >= number,
         };
         self.struck += u64::from(now);
         now
@@ -286,6 +294,18 @@ mod tests {
             assert_eq!(strikes(&mut plan, op, path), expected, "{op:?} {path}");
         }
         assert_eq!(plan.rules[0].struck(), 1);
+    }
+
+    #[test]
+    fn what_breaks_stays_broken() {
+        let fault = Fault::Fail(libc::EIO);
+        let rule = FaultRule::new(fault, OpKind::SYNCS, PathFilter::Any, When::From(3));
+        let mut plan = FaultPlan::none().with(rule);
+        let struck: Vec<bool> = (0..5)
+            .map(|_| strikes(&mut plan, OpKind::Fsync, "/a").is_some())
+            .collect();
+        assert_eq!(struck, [false, false, true, true, true]);
+        assert_eq!((plan.rules[0].matched(), plan.rules[0].struck()), (5, 3));
     }
 
     #[test]

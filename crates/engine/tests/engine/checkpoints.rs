@@ -187,6 +187,27 @@ fn b7_a_request_makes_the_running_checkpoint_hurry_and_waits_for_one_of_its_own(
 }
 
 #[test]
+fn what_is_logged_while_a_checkpoint_runs_is_for_the_next_one() {
+    let mut driven = Driven::new(&Arc::default());
+    let mut session = driven.rig.session();
+    driven.dirty(&mut session, "t");
+    driven.clock.advance(TIMEOUT);
+    driven.run();
+    driven.dirty(&mut session, "u");
+    driven.clock.advance(TIMEOUT / 2);
+    driven.run();
+    assert_eq!(driven.database().checkpointer_stats().num_done, 1);
+    for num_done in [2, 2] {
+        driven.clock.advance(TIMEOUT);
+        driven.run();
+        driven.clock.advance(TIMEOUT / 2);
+        driven.run();
+        let done = driven.database().checkpointer_stats().num_done;
+        assert_eq!(done, num_done);
+    }
+}
+
+#[test]
 fn a_stop_ends_the_running_checkpoint_and_adds_its_own() {
     let mut driven = Driven::new(&Arc::default());
     let mut session = driven.rig.session();

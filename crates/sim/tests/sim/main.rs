@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aio_api;
-mod crash_workload;
-mod crashes;
 mod determinism;
 mod engine;
 mod fault_kinds;
