@@ -4,8 +4,8 @@
 //! checksums of the shared callbacks over several cores. Limits: two context
 //! switches an I/O, and as many I/Os in flight as there are workers.
 //! Fall-back: a full queue, or a machine that gives no more threads, makes the
-//! submitting thread execute the I/O itself, so submission never waits for a
-//! worker. A worker never waits for anything but its queue and the system
+//! submitting thread execute the next I/O itself, so submission never waits for
+//! a worker. A worker never waits for anything but its queue and the system
 //! call, so every queued I/O completes whatever its issuer does (A6).
 //!
 //! The pool keeps `io_min_workers` threads, adds one whenever a submission

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod captured_log;
 mod checkpoints;
 mod data_directory;
 mod faults;
 mod loads;
 mod locking;
+#[path = "../../../buffer/tests/buffer/log.rs"]
+mod log;
 mod prewarming;
 #[path = "../../../aio/tests/it/random.rs"]
 mod random;

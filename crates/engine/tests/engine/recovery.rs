@@ -19,7 +19,7 @@ use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_txn::LockMode;
 
-use crate::captured_log::captured;
+use crate::log::logged;
 use crate::rig::{
     Faults, Rig, begin_load, check_method, copy_directory, count, create, create_unlogged,
     drop_table, faulty, file, load, load_as, opened, options, put_rows, statement, switch,
@@ -111,7 +111,8 @@ fn a_recovery_is_told_in_postgresqls_words() {
     load(&mut session, "t", 100, false).unwrap();
     drop(session);
     let redo = control(&rig.path).check_point_copy.redo;
-    let ((), lines) = captured(|| rig.crash());
+    let (lines, ()) = logged(|| rig.crash());
+    let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
     let mut rest = lines.iter();
     for expected in [
         "database system was interrupted; last known up at 20",
@@ -132,13 +133,13 @@ fn a_recovery_is_told_in_postgresqls_words() {
         .iter()
         .find(|line| line.starts_with("invalid record length"));
     assert!(ended.unwrap().ends_with(": expected at least 24, got 0"));
-    let (session, lines) = captured(|| {
+    let (lines, session) = logged(|| {
         rig.restart();
         rig.session()
     });
     drop(session);
     assert!(
-        !lines.iter().any(|line| line.contains("redo starts")),
+        !lines.iter().any(|(_, line)| line.contains("redo starts")),
         "{lines:#?}"
     );
 }
