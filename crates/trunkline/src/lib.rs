@@ -41,7 +41,7 @@
 //!     session.sync().await?;
 //!
 //!     drop(session);
-//!     // Only a clean stop is durable.
+//!     // A clean stop, so that the next start has nothing to recover.
 //!     Ok(database.stop()?)
 //! }
 //! ```
