@@ -3,6 +3,7 @@
 //! - [`aio`]: I/O in flight, and who has how much of it
 //! - [`io_statistics`]: what I/O was done, and what for
 //! - [`writers`]: what the checkpointer and the background writer did
+//! - [`wal_statistics`]: what the write-ahead log did
 //! - [`database_statistics`]: what was done in each database
 //! - [`activity`]: sessions and their COPYs
 //! - [`system`]: settings, locks, tables
@@ -16,6 +17,7 @@ mod io_statistics;
 mod nothing;
 mod roles;
 mod system;
+mod wal_statistics;
 mod writers;
 
 use std::sync::Arc;
@@ -51,6 +53,7 @@ const VIEWS: &[&View] = &[
     &io_statistics::PG_STAT_IO,
     &writers::PG_STAT_CHECKPOINTER,
     &writers::PG_STAT_BGWRITER,
+    &wal_statistics::PG_STAT_WAL,
     &database_statistics::PG_STAT_DATABASE,
     &activity::PG_STAT_ACTIVITY,
     &activity::PG_STAT_PROGRESS_COPY,
