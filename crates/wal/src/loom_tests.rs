@@ -42,8 +42,10 @@ struct Log {
     words: Vec<UnsafeCell<u64>>,
 }
 
-// What the log's own rules keep safe, loom checks.
+// SAFETY: a word is written by who reserved it and read when it is complete; that the log's rules keep
+// the two apart is what loom checks, which fails at a conflicting access.
 unsafe impl Sync for Log {}
+// SAFETY: as above; nothing in it belongs to a thread.
 unsafe impl Send for Log {}
 
 fn decision(oldest_without_image: Option<Lsn>) -> ImageDecision {
@@ -78,6 +80,7 @@ impl Log {
     }
 
     fn fill(&self, place: &Reservation) {
+        // SAFETY: the place is this thread's until it is published.
         self.words[place.ticket as usize].with_mut(|word| unsafe { *word = place.end.0 });
     }
 
@@ -99,6 +102,7 @@ impl Log {
             if size.end_lsn_of_byte_position(end) > completed {
                 break;
             }
+            // SAFETY: the log is complete beyond it.
             let found = word.with(|word| unsafe { *word });
             assert_eq!(found, size.end_lsn_of_byte_position(end).0);
             seen += 1;
