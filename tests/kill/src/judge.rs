@@ -1,0 +1,120 @@
+//! What PostgreSQL's programs say of the files that a kill, or a clean stop, has left.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::failure::Failure;
+
+/// PostgreSQL's programs, in a directory.
+pub struct Judge {
+    bin: PathBuf,
+}
+
+/// What of pg_control is needed.
+struct Control {
+    state: String,
+    check_point: String,
+    redo: String,
+    redo_segment: String,
+}
+
+impl Judge {
+    /// With the programs in `bin`.
+    pub fn new(bin: &Path) -> Judge {
+        Judge {
+            bin: bin.to_owned(),
+        }
+    }
+
+    /// Of a directory whose server was killed: pg_control is whole, and the log from its redo point up to
+    /// its checkpoint.
+    pub fn check_killed(&self, data_dir: &Path) -> Result<(), Failure> {
+        let control = self.control(data_dir)?;
+        if control.redo != control.check_point {
+            let range = ["--start", &control.redo, "--end", &control.check_point];
+            self.waldump(data_dir, &control, &range)?;
+        }
+        Ok(())
+    }
+
+    /// Of a directory whose server was stopped cleanly: all checksums are right, and the log ends with the
+    /// checkpoint that pg_control points at.
+    pub fn check_stopped(&self, data_dir: &Path) -> Result<(), Failure> {
+        let control = self.control(data_dir)?;
+        if control.state != "shut down" || control.redo != control.check_point {
+            return Err(Failure::Foreign(format!(
+                "pg_control after a clean stop: {}, checkpoint {}, redo {}",
+                control.state, control.check_point, control.redo
+            )));
+        }
+        let path = data_dir.to_string_lossy();
+        self.said("pg_checksums", &["--check", &path], "Bad checksums:  0\n")?;
+        let range = ["--start", &control.check_point, "--limit", "1"];
+        let said = self.waldump(data_dir, &control, &range)?;
+        match said.contains("CHECKPOINT_SHUTDOWN") {
+            true => Ok(()),
+            false => Err(Failure::Foreign(format!(
+                "at the checkpoint {} the log has {said}",
+                control.check_point
+            ))),
+        }
+    }
+
+    fn control(&self, data_dir: &Path) -> Result<Control, Failure> {
+        let path = data_dir.to_string_lossy();
+        let said = self.said("pg_controldata", &[&path], "checksum version:")?;
+        if said.contains("WARNING") {
+            return Err(Failure::Foreign(format!("pg_controldata: {said}")));
+        }
+        let value = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name));
+            line.map_or_else(
+                || Err(Failure::Foreign(format!("no {name:?} in {said}"))),
+                |value| Ok(value.trim().to_owned()),
+            )
+        };
+        Ok(Control {
+            state: value("Database cluster state:")?,
+            check_point: value("Latest checkpoint location:")?,
+            redo: value("Latest checkpoint's REDO location:")?,
+            redo_segment: value("Latest checkpoint's REDO WAL file:")?,
+        })
+    }
+
+    /// pg_waldump from the redo point's segment on, whose header tells it the size of segments.
+    fn waldump(
+        &self,
+        data_dir: &Path,
+        control: &Control,
+        range: &[&str],
+    ) -> Result<String, Failure> {
+        let pg_wal = data_dir.join("pg_wal");
+        let pg_wal = pg_wal.to_string_lossy();
+        let path = ["--path", &pg_wal];
+        let arguments = [&path[..], range, &[&control.redo_segment]].concat();
+        self.said("pg_waldump", &arguments, "rmgr: ")
+    }
+
+    /// Runs one that has to succeed, and say `expected` among other things.
+    fn said(
+        &self,
+        program: &'static str,
+        arguments: &[&str],
+        expected: &str,
+    ) -> Result<String, Failure> {
+        let output = Command::new(self.bin.join(program))
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() && errors.is_empty() && said.contains(expected) {
+            return Ok(said);
+        }
+        Err(Failure::Judge {
+            program,
+            arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
+            said: format!("{}: {said}{errors}", output.status),
+        })
+    }
+}
