@@ -180,15 +180,18 @@ impl Client {
         self.stamp += 1;
         let ended = match form {
             Form::Block { commit, pause_ms } => {
-                self.block(&statements, commit, pause_ms, waits).await?
+                self.block(&statements, commit, pause_ms, waits).await
             }
-            _ => self.by_itself(&statements, form, waits).await?,
+            _ => self.by_itself(&statements, form, waits).await,
         };
         let transaction = Transaction {
             stamp,
             statements,
             waits,
         };
+        let what = format!("{form:?}, {ended:?}");
+        self.ledger.note(&transaction, &what);
+        let ended = ended?;
         match ended {
             Ended::Committed => {
                 self.ledger.acknowledge(transaction);

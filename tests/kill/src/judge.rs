@@ -5,6 +5,8 @@ use std::process::Command;
 
 use crate::failure::Failure;
 
+const SEGMENT_BYTES: &str = "Bytes per WAL segment:";
+
 /// PostgreSQL's programs, in a directory.
 pub struct Judge {
     bin: PathBuf,
@@ -16,6 +18,18 @@ struct Control {
     check_point: String,
     redo: String,
     redo_segment: String,
+    segment_bytes: u64,
+}
+
+impl Control {
+    /// The segment with the checkpoint's record, of the same timeline as that with the redo point.
+    fn check_point_segment(&self) -> Option<String> {
+        let timeline = self.redo_segment.get(..8)?;
+        let (high, low) = self.check_point.split_once('/')?;
+        let [high, low] = [high, low].map(|half| u64::from_str_radix(half, 16).ok());
+        let in_file = low?.checked_div(self.segment_bytes)?;
+        Some(format!("{timeline}{:08X}{in_file:08X}", high?))
+    }
 }
 
 impl Judge {
@@ -66,22 +80,25 @@ impl Judge {
         if said.contains("WARNING") {
             return Err(Failure::Foreign(format!("pg_controldata: {said}")));
         }
+        let strange = |name: &str| Failure::Foreign(format!("no {name:?} in {said}"));
         let value = |name: &str| {
             let line = said.lines().find_map(|line| line.strip_prefix(name));
-            line.map_or_else(
-                || Err(Failure::Foreign(format!("no {name:?} in {said}"))),
-                |value| Ok(value.trim().to_owned()),
-            )
+            line.map(|value| value.trim().to_owned())
+                .ok_or_else(|| strange(name))
         };
         Ok(Control {
             state: value("Database cluster state:")?,
             check_point: value("Latest checkpoint location:")?,
             redo: value("Latest checkpoint's REDO location:")?,
             redo_segment: value("Latest checkpoint's REDO WAL file:")?,
+            segment_bytes: value(SEGMENT_BYTES)?
+                .parse()
+                .map_err(|_| strange(SEGMENT_BYTES))?,
         })
     }
 
-    /// pg_waldump from the redo point's segment on, whose header tells it the size of segments.
+    /// pg_waldump of the segments from the redo point to the checkpoint; the first one's header tells it
+    /// the size of segments.
     fn waldump(
         &self,
         data_dir: &Path,
@@ -91,7 +108,12 @@ impl Judge {
         let pg_wal = data_dir.join("pg_wal");
         let pg_wal = pg_wal.to_string_lossy();
         let path = ["--path", &pg_wal];
-        let arguments = [&path[..], range, &[&control.redo_segment]].concat();
+        let Some(last) = control.check_point_segment() else {
+            let what = format!("pg_control's checkpoint is {}", control.check_point);
+            return Err(Failure::Foreign(what));
+        };
+        let segments = [control.redo_segment.as_str(), last.as_str()];
+        let arguments = [&path[..], range, &segments].concat();
         self.said("pg_waldump", &arguments, "rmgr: ")
     }
 
@@ -116,5 +138,23 @@ impl Judge {
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             said: format!("{}: {said}{errors}", output.status),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_named_by_where_they_are() {
+        let control = Control {
+            state: String::new(),
+            check_point: "2/3598DD0".to_owned(),
+            redo: "2/34ADA90".to_owned(),
+            redo_segment: "000000010000000200000034".to_owned(),
+            segment_bytes: 1 << 20,
+        };
+        let segment = control.check_point_segment();
+        assert_eq!(segment.as_deref(), Some("000000010000000200000035"));
     }
 }

@@ -1,8 +1,12 @@
 //! What was acknowledged to a client, and so what may be found of it.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::table::{Statement, Tables};
+
+/// Transactions that are remembered.
+const RECENT: usize = 60;
 
 /// What a client committed, or tried to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub struct Ledger {
     doubtful: Option<Transaction>,
     /// With all that was acknowledged.
     now: Tables,
+    /// The last transactions and what was known of them, for whoever looks into a failure.
+    recent: VecDeque<String>,
 }
 
 impl Ledger {
@@ -75,6 +81,20 @@ impl Ledger {
     /// What the client sees.
     pub fn now(&self) -> &Tables {
         &self.now
+    }
+
+    /// Remembers what became of a transaction.
+    pub fn note(&mut self, transaction: &Transaction, what: &str) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent
+            .push_back(format!("{what}: {}", brief(transaction)));
+    }
+
+    /// The last transactions, each in a line.
+    pub fn recent(&self) -> impl Iterator<Item = &String> {
+        self.recent.iter()
     }
 
     /// It was told that this has been committed.
@@ -114,7 +134,10 @@ impl Ledger {
             lost: self.later.len().saturating_sub(number),
             doubtful: self.doubtful.as_ref().map(|_| number > self.later.len()),
         };
-        *self = Ledger::new(found);
+        *self = Ledger {
+            recent: std::mem::take(&mut self.recent),
+            ..Ledger::new(found)
+        };
         Ok(kept)
     }
 

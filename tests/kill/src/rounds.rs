@@ -330,7 +330,11 @@ impl Run<'_> {
         let mut text = String::new();
         for (client, (ledger, stamp)) in self.clients.iter().enumerate() {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "client {client}, next {stamp}: {ledger:?}");
+            let _ = writeln!(text, "client {client}, whose next is {stamp}, did last:");
+            for line in ledger.recent() {
+                let _ = writeln!(text, "    {line}");
+            }
+            let _ = writeln!(text, "  and now has {:?}", ledger.now());
         }
         text
     }

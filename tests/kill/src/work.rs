@@ -120,7 +120,10 @@ impl Chooser {
                 };
                 match self.rng.u8(..10) {
                     0 => statements.push(Statement::Fail),
-                    1 => statements.push(self.copy(tables, &mut ids, true)),
+                    1 => {
+                        let state = after(&statements, tables);
+                        statements.push(self.copy(&state, &mut ids, true));
+                    }
                     _ => {}
                 }
                 let form = Form::Block {
@@ -246,6 +249,15 @@ impl Chooser {
     }
 }
 
+/// Tables behind some statements.
+fn after(statements: &[Statement], tables: &Tables) -> Tables {
+    let mut tables = tables.clone();
+    for statement in statements {
+        statement.apply(&mut tables, 0);
+    }
+    tables
+}
+
 /// New ids, of one transaction.
 struct Ids {
     next: i64,
@@ -271,7 +283,7 @@ mod tests {
         let mut chooser = Chooser::new(1, 0, abilities);
         let mut tables = Tables::from([(SHARED.to_owned(), Rows::new())]);
         let mut done = std::collections::BTreeSet::new();
-        for stamp in 0..3000 {
+        for stamp in 0..400 {
             let Work::Write {
                 statements, form, ..
             } = chooser.next(&tables, stamp)
