@@ -35,4 +35,5 @@ mod table;
 mod work;
 
 pub use failure::Failure;
+pub use judge::installed_judge;
 pub use rounds::{Options, Report, run};

@@ -2,11 +2,11 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use trunkline_kill::{Options, Report};
+use trunkline_kill::{Options, Report, installed_judge};
 
 /// How often the progress line changes where nobody watches.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -112,14 +112,6 @@ fn run(arguments: Arguments) -> Result<(), String> {
             directory.display()
         )),
     }
-}
-
-/// Of the source tree that this was built from.
-fn installed_judge() -> Option<PathBuf> {
-    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/judge");
-    let output = Command::new(tool).arg("bin").output().ok()?;
-    let bin = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| PathBuf::from(bin.trim()))
 }
 
 fn tell(report: &Report, told: &mut Instant) {

@@ -26,7 +26,9 @@ const SHOWN_BYTES: usize = 4000;
 pub fn init(program: &Path, data_dir: &Path) -> Result<(), Failure> {
     let mut init = Command::new(program);
     init.arg("init").arg("-D").arg(data_dir);
-    let output = init.args(["--wal-segsize", "1"]).output()?;
+    let output = init.args(["--wal-segsize", "1"]).output();
+    let output =
+        output.map_err(|error| Failure::Init(format!("{}: {error}", program.display())))?;
     match output.status.success() {
         true => Ok(()),
         false => Err(Failure::Init(
