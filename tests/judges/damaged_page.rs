@@ -4,10 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use tracing::Level;
+use trunkline_harness::take_log;
 use trunkline_pgformat::page_checksum;
 
 use crate::client::{Client, Failure};
-use crate::log::take_log;
 use crate::postgres::Cluster;
 use crate::trunkline::Trunkline;
 
@@ -218,7 +219,7 @@ fn psql_shows_the_warnings_that_postgresql_gives() {
     drop(theirs);
     cluster.stop();
     cluster.replace_file(&their_path, &file);
-    take_log();
+    take_log(Level::INFO, "trunkline_buffer");
     for ([combine, statement], flags) in CASES {
         let mut commands = vec![
             r"\set VERBOSITY verbose".to_owned(),
@@ -275,11 +276,15 @@ fn psql_shows_the_warnings_that_postgresql_gives() {
         drop(ours);
         trunkline.stop();
         // Other tests have servers in this process as well.
-        let our_log = page_lines(take_log().into_iter().filter(|line| {
-            let is_of_other_test = line.contains(&format!("block {BLOCK} of"));
-            (line.contains(&our_path) && !is_of_other_test)
-                || their_log.iter().any(|theirs| theirs == line)
-        }));
+        let our_log = page_lines(
+            take_log(Level::INFO, "trunkline_buffer")
+                .into_iter()
+                .filter(|line| {
+                    let is_of_other_test = line.contains(&format!("block {BLOCK} of"));
+                    (line.contains(&our_path) && !is_of_other_test)
+                        || their_log.iter().any(|theirs| theirs == line)
+                }),
+        );
         if is_success {
             assert_eq!(our_log, their_log, "{name}");
         }

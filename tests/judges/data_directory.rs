@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use trunkline_harness::Postgres;
+
 use crate::client::Client;
 use crate::pages;
-use crate::postgres::{Cluster, Judge};
+use crate::postgres::Cluster;
 use crate::rows::{create_table, seed, text_rows};
 use crate::trunkline::Trunkline;
 
 const ROWS: usize = 2000;
 
 /// pg_controldata's lines.
-fn control_data(judge: &Judge, data: &Path) -> HashMap<String, String> {
-    let output = judge.inspect("pg_controldata", &["-D", data.to_str().unwrap()]);
-    assert!(output.status.success(), "{output:?}");
+fn control_data(judge: &Postgres, data: &Path) -> HashMap<String, String> {
+    let said = judge.inspect("pg_controldata", &["-D", data.to_str().unwrap()]);
     // Warnings about checksums or sizes go to either.
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = said.without_complaints();
     assert!(!text.contains("WARNING"), "{text}");
     text.lines()
         .map(|line| {
@@ -28,11 +28,9 @@ fn control_data(judge: &Judge, data: &Path) -> HashMap<String, String> {
 }
 
 /// `pg_checksums --check` finds nothing wrong and has nothing to say.
-pub fn check_checksums(judge: &Judge, data: &Path) {
-    let output = judge.inspect("pg_checksums", &["--check", "-D", data.to_str().unwrap()]);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    let text = String::from_utf8(output.stdout).unwrap();
+pub fn check_checksums(judge: &Postgres, data: &Path) {
+    let said = judge.inspect("pg_checksums", &["--check", "-D", data.to_str().unwrap()]);
+    let text = said.without_complaints();
     assert!(text.contains("Bad checksums:  0\n"), "{text}");
     assert!(text.contains("Data checksum version: 1\n"), "{text}");
     let blocks = text

@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use trunkline_harness::{postgres, skipped};
+
 use crate::data_directory::check_checksums;
-use crate::postgres::{judge, skipped};
 use crate::trunkline::Trunkline;
 
 const DISK_BYTES: u64 = 64 << 20;
@@ -136,7 +137,7 @@ fn a_full_disk_loses_nothing() {
     );
     drop((ours, other));
     trunkline.stop();
-    if let Some(judge) = judge() {
+    if let Some(judge) = postgres() {
         check_checksums(judge, &data_dir);
     }
     let trunkline = Trunkline::start(&data_dir);

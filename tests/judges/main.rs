@@ -10,7 +10,6 @@ mod damaged_page;
 mod data_directory;
 mod disk_full;
 mod file_swap;
-mod log;
 mod pages;
 mod postgres;
 mod psql;

@@ -7,11 +7,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use trunkline_engine::{Database, OpenOptions};
+use trunkline_harness::Postgres;
 use trunkline_server::{Listener, Server, ServerConfig};
 use trunkline_sql::SqlDatabase;
 
 use crate::client::Client;
-use crate::postgres::Judge;
 
 /// A running server.
 pub struct Trunkline {
@@ -89,7 +89,7 @@ impl Trunkline {
     /// Runs a client program of the judge's against the server: its exit code and all that it said.
     pub fn client_program(
         &self,
-        judge: &Judge,
+        judge: &Postgres,
         program: &str,
         arguments: &[&str],
     ) -> (bool, String) {

@@ -5,7 +5,8 @@
 
 use std::path::PathBuf;
 
-use trunkline_kill::{Options, installed_judge, run};
+use trunkline_harness::programs;
+use trunkline_kill::{Options, run};
 
 #[test]
 fn what_it_acknowledged_outlives_kills() {
@@ -17,7 +18,7 @@ fn what_it_acknowledged_outlives_kills() {
         rounds: 6,
         clients: 3,
         longest_ms: 500,
-        judge: installed_judge(),
+        judge: programs().ok(),
     };
     println!("seed {}, in {}", options.seed, directory.display());
     let report = run(&options, |_| ()).unwrap_or_else(|failure| panic!("{failure}"));

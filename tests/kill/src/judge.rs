@@ -32,15 +32,6 @@ impl Control {
     }
 }
 
-/// The directory of PostgreSQL's programs that `tools/judge` has installed, in the source tree that this
-/// was built from.
-pub fn installed_judge() -> Option<PathBuf> {
-    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/judge");
-    let output = Command::new(tool).arg("bin").output().ok()?;
-    let bin = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| PathBuf::from(bin.trim()))
-}
-
 impl Judge {
     /// With the programs in `bin`.
     pub fn new(bin: &Path) -> Judge {

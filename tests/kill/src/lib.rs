@@ -35,5 +35,4 @@ mod table;
 mod work;
 
 pub use failure::Failure;
-pub use judge::installed_judge;
 pub use rounds::{Options, Report, run};

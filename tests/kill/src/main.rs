@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use trunkline_kill::{Options, Report, installed_judge};
+use trunkline_harness::programs;
+use trunkline_kill::{Options, Report};
 
 /// How often the progress line changes where nobody watches.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -72,7 +73,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
         return Err(format!("{} is not empty", directory.display()));
     }
     let judge = match (arguments.judge, arguments.no_judge) {
-        (None, false) => installed_judge(),
+        (None, false) => programs().ok(),
         (judge, _) => judge,
     };
     if judge.is_none() {

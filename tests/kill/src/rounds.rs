@@ -2,12 +2,13 @@
 
 use std::fmt::{self, Write as _};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
+use trunkline_harness::copy_directory;
 
 use crate::client::{Client, Counts, Left, connect};
 use crate::failure::{Failure, query_failed};
@@ -352,17 +353,4 @@ async fn is_supported(session: &tokio_postgres::Client, sql: &str) -> Result<boo
         Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => Ok(false),
         Err(error) => Err(query_failed(sql, &error)),
     }
-}
-
-fn copy_directory(from: &Path, to: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        match entry.file_type()?.is_dir() {
-            true => copy_directory(&entry.path(), &target)?,
-            false => drop(fs::copy(entry.path(), target)?),
-        }
-    }
-    Ok(())
 }

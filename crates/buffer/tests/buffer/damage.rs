@@ -1,11 +1,11 @@
 //! Bad pages and failing reads (B8): who is told, what is published.
 
-use crate::log::logged;
 use crate::rig::{ALL, MAIN, Options, Over, Rig, check};
 use std::sync::atomic::Ordering;
 use tracing::Level;
 use trunkline_aio::IoContext;
 use trunkline_buffer::{BufferError, ChecksumFailures, PageFailure};
+use trunkline_harness::logged;
 use trunkline_pgformat::{BLCKSZ, Oid};
 
 /// The error of a read of which `block` is the only damaged page.

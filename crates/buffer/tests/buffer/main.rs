@@ -7,7 +7,6 @@ mod checkpoint_writing;
 mod critical;
 mod damage;
 mod fake_log;
-mod log;
 #[path = "../../../aio/tests/it/random.rs"]
 mod random;
 mod read_stream;

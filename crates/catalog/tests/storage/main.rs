@@ -5,6 +5,5 @@
 mod cache;
 mod cluster;
 mod ddl;
-mod judge;
 mod new_cluster;
 mod pageinspect;

@@ -1,27 +1,15 @@
 //! PostgreSQL's pageinspect takes our catalog pages apart into the rows that we see.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
 use trunkline_aio::{Aio, AioConfig};
 use trunkline_buffer::RelFork;
 use trunkline_catalog::{RowValues, SystemTable, oids, system_tables};
+use trunkline_harness::Cluster as Judge;
 use trunkline_pgformat::ForkNumber;
 
 use crate::cluster::{Cluster, DATABASE, new_table};
-use crate::judge::Judge;
 
 /// `t_infomask`: there is no deleter.
 const XMAX_INVALID: u32 = 0x0800;
-
-/// A copy of a file that the server can read.
-fn lend(judge: &Judge, file: &Path) -> String {
-    let copy = judge.directory.path().join(file.file_name().unwrap());
-    fs::copy(file, &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o644)).unwrap();
-    copy.to_str().unwrap().to_owned()
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -50,7 +38,7 @@ fn judged_rows(judge: &Judge, cluster: &Cluster, table: &SystemTable) -> Vec<Row
         .directory
         .path()
         .join(locator.path(ForkNumber::Main));
-    let path = lend(judge, &file);
+    let path = judge.postgres().lend(&file, table.name);
     let blocks = cluster.pool.nblocks(RelFork::main(locator)).unwrap();
     let pages = format!(
         "(SELECT b, pg_read_binary_file('{path}', b * 8192, 8192) AS page
@@ -93,7 +81,10 @@ fn judged_rows(judge: &Judge, cluster: &Cluster, table: &SystemTable) -> Vec<Row
 
 #[test]
 fn pageinspect_sees_the_same_rows() {
-    let Some(judge) = Judge::start() else { return };
+    let Some(judge) = Judge::init("pageinspect", &[]) else {
+        return;
+    };
+    judge.start(&[]);
     judge.query("CREATE EXTENSION pageinspect");
     let cluster = Cluster::create(Aio::start(AioConfig::default()).unwrap());
     for (name, oid) in [("src", 16384), ("dropped", 16484), ("truncated", 16584)] {

@@ -7,8 +7,6 @@ mod data_directory;
 mod faults;
 mod loads;
 mod locking;
-#[path = "../../../buffer/tests/buffer/log.rs"]
-mod log;
 mod prewarming;
 #[path = "../../../aio/tests/it/random.rs"]
 mod random;

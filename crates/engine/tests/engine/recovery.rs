@@ -14,12 +14,12 @@ use trunkline_aio::{OsStorage, Storage};
 use trunkline_engine::{
     CheckpointerStep, Database, Foundation, InitOptions, Session, initialise_with,
 };
+use trunkline_harness::{logged, postgres};
 use trunkline_pgformat::ForkNumber;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_txn::LockMode;
 
-use crate::log::logged;
 use crate::rig::{
     Faults, Rig, begin_load, check_method, copy_directory, count, create, create_unlogged,
     drop_table, faulty, file, load, load_as, opened, options, put_rows, statement, switch,
@@ -377,22 +377,11 @@ fn max_wal_size_asks_for_checkpoints_and_bounds_the_log() {
 }
 
 fn judge(program: &str) -> Option<Command> {
-    let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/judge");
-    let found = Command::new(judge).arg("bin").output().unwrap();
-    if !found.status.success() {
-        eprintln!("SKIPPED: PostgreSQL is not installed");
-        return None;
-    }
-    let directory = String::from_utf8(found.stdout).unwrap();
-    Some(Command::new(Path::new(directory.trim()).join(program)))
+    postgres().map(|postgres| postgres.inspector(program))
 }
 
 fn output(mut command: Command) -> String {
-    let output = command
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC")
-        .output()
-        .unwrap();
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {text}{error}");
@@ -466,7 +455,7 @@ fn postgresql_reads_log_and_control_file() {
     let mut resetwal = judge("pg_resetwal").unwrap();
     resetwal.arg("-n").arg(&rig.path);
     // As root it refuses to run.
-    let resetwal = resetwal.env("LC_ALL", "C").output().unwrap();
+    let resetwal = resetwal.output().unwrap();
     let said = String::from_utf8_lossy(&resetwal.stderr).into_owned();
     assert!(
         resetwal.status.success() || said.contains("cannot be executed by \"root\""),

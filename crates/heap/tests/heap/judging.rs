@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use trunkline_harness::{Cluster, copy_directory};
 use trunkline_heap::SparePages;
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::wal::segment::SegmentSize;
@@ -13,12 +14,20 @@ use trunkline_pgformat::{BLCKSZ, ForkNumber, ItemPointer, Lsn, PageRef, RelFileL
 use trunkline_wal::{WalConfig, WalReader};
 
 use crate::logged::{Disk, FORKS, Logged, Recovery, masked};
-use crate::postgres::{Postgres, copy, postgres};
 use crate::rig::{TABLE, commit};
 
 /// Every record of Heap and Heap2 that one session makes, and checkpoints in the middle. `PLACE` is a
 /// file that it may use.
 const WORKLOAD: &str = include_str!("workload.sql");
+
+/// Whose checkpoints are those that the workload asks for, and whose log is kept.
+const SETTINGS: [&str; 5] = [
+    "checkpoint_timeout=1d",
+    "max_wal_size=4GB",
+    "bgwriter_lru_maxpages=0",
+    "wal_level=replica",
+    "wal_keep_size=1GB",
+];
 
 fn parse_lsn(text: &str) -> Lsn {
     let (high, low) = text.split_once('/').unwrap();
@@ -28,28 +37,29 @@ fn parse_lsn(text: &str) -> Lsn {
 
 #[test]
 fn redo_of_a_postgresql_log_makes_the_pages_that_postgresql_makes() {
-    let Some(postgres) = postgres() else {
+    let Some(postgres) = Cluster::init("redo", &[]) else {
         return;
     };
-    let data = postgres.init("wal_consistency_checking = 'heap,heap2'\n");
-    postgres.start(&data);
+    let data = postgres.data();
+    let settings = [&SETTINGS[..], &["wal_consistency_checking=heap,heap2"]].concat();
+    postgres.start(&settings);
     postgres.psql("select 1");
-    postgres.stop(&data, "fast");
+    postgres.stop("fast");
     let disk = Disk::real();
     let initial = disk.path("initial");
-    copy(&data, &initial);
-    let start = postgres.control(&data, "Latest checkpoint's REDO location");
-    let system = postgres.control(&data, "Database system identifier");
+    copy_directory(&data, &initial).unwrap();
+    let start = postgres.control_data("Latest checkpoint's REDO location");
+    let system = postgres.control_data("Database system identifier");
 
-    postgres.start(&data);
+    postgres.start(&settings);
     let place = data.join("t.copy");
     postgres.psql(&WORKLOAD.replace("PLACE", place.to_str().unwrap()));
-    postgres.stop(&data, "immediate");
+    postgres.stop("immediate");
     let crashed = disk.path("crashed");
-    copy(&data, &crashed);
+    copy_directory(&data, &crashed).unwrap();
     // What PostgreSQL makes of it.
-    postgres.start(&data);
-    postgres.stop(&data, "fast");
+    postgres.start(&settings);
+    postgres.stop("fast");
 
     let config = WalConfig {
         io_direct_wal: false,
@@ -184,27 +194,33 @@ fn copy_data(rows: std::ops::Range<usize>) -> String {
     data + "\\.\n"
 }
 
-fn dump_of(postgres: &Postgres, directory: &Path, start: &str, end: &str) -> String {
+fn dump_of(postgres: &Cluster, directory: &Path, start: &str, end: &str) -> String {
     let directory = directory.to_str().unwrap();
     let arguments = [
         "-p", directory, "-s", start, "-e", end, "-r", "Heap", "-r", "Heap2",
     ];
-    postgres.waldump(&arguments)
+    let said = postgres.postgres().inspect("pg_waldump", &arguments);
+    said.output
 }
 
 /// Lines of what PostgreSQL does for `script` with the table `t`, which `prepare` makes.
-fn their_lines(postgres: &Postgres, data: &Path, prepare: &str, script: &str) -> Vec<String> {
+fn their_lines(postgres: &Cluster, prepare: &str, script: &str) -> Vec<String> {
     postgres.psql(&format!("drop table if exists t; {prepare}"));
     let start = postgres.psql("select pg_current_wal_insert_lsn()");
     postgres.psql(script);
     let end = postgres.psql("select pg_current_wal_insert_lsn()");
     postgres.psql("select pg_switch_wal()");
     let file = postgres.psql("select pg_relation_filenode('t')");
-    let dump = dump_of(postgres, &data.join("pg_wal"), start.trim(), end.trim());
+    let dump = dump_of(
+        postgres,
+        &postgres.data().join("pg_wal"),
+        start.trim(),
+        end.trim(),
+    );
     normalized(&dump, &format!("1663/5/{}", file.trim()))
 }
 
-fn our_lines(postgres: &Postgres, logged: &mut Logged, from: Lsn) -> Vec<String> {
+fn our_lines(postgres: &Cluster, logged: &mut Logged, from: Lsn) -> Vec<String> {
     logged.flush();
     let (start, end) = (from.to_string(), logged.wal.insert_lsn().to_string());
     let dump = dump_of(postgres, &logged.config.directory, &start, &end);
@@ -213,11 +229,10 @@ fn our_lines(postgres: &Postgres, logged: &mut Logged, from: Lsn) -> Vec<String>
 
 #[test]
 fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
-    let Some(postgres) = postgres() else {
+    let Some(postgres) = Cluster::init("waldump", &[]) else {
         return;
     };
-    let data = postgres.init("");
-    postgres.start(&data);
+    postgres.start(&SETTINGS);
 
     // Rows by COPY, one by one, deleted and updated: on the page and to another one. The index keeps
     // PostgreSQL from updates that we do not do.
@@ -229,7 +244,7 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
         copy_data(0..ROWS)
     );
     let prepare = "create table t (a int, b text); create index on t (b);";
-    let theirs = their_lines(&postgres, &data, prepare, &script);
+    let theirs = their_lines(&postgres, prepare, &script);
     // Before it looks for room elsewhere PostgreSQL locks the old row; we lock both pages instead. And
     // it prunes what it reads.
     let theirs: Vec<_> = theirs
@@ -274,7 +289,7 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
         "begin; truncate t; copy t from stdin (freeze);\n{}commit;",
         copy_data(0..ROWS)
     );
-    let theirs = their_lines(&postgres, &data, "create table t (a int, b text);", &script);
+    let theirs = their_lines(&postgres, "create table t (a int, b text);", &script);
     let mut logged = Logged::new(Disk::real(), 64);
     let start = logged.start;
     load(&mut logged, 0..ROWS, true);
@@ -282,7 +297,7 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
 
     // The first row of a page.
     let script = "insert into t values (1, 'first');";
-    let theirs = their_lines(&postgres, &data, "create table t (a int, b text);", script);
+    let theirs = their_lines(&postgres, "create table t (a int, b text);", script);
     let mut logged = Logged::new(Disk::real(), 64);
     let start = logged.start;
     let mut tuple = logged.rig.tuple(1, "first");
@@ -297,7 +312,7 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
         copy_data(0..ROWS)
     );
     let script = "select count(*) from t; vacuum t;";
-    let theirs = their_lines(&postgres, &data, &prepare, script);
+    let theirs = their_lines(&postgres, &prepare, script);
     let mut logged = Logged::new(Disk::real(), 64);
     load(&mut logged, 0..ROWS, false);
     let start = logged.wal.insert_lsn();
@@ -316,7 +331,7 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
         lines.iter().map(horizon).collect()
     };
     assert_same_lines(&without_horizon(&ours), &without_horizon(&theirs));
-    postgres.stop(&data, "fast");
+    postgres.stop("fast");
 }
 
 type Work<'w> = &'w mut dyn FnMut(&trunkline_heap::HeapWriter<'_>, &mut trunkline_aio::IoContext);

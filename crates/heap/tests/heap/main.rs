@@ -7,7 +7,6 @@ mod hints;
 mod judging;
 mod loads;
 mod logged;
-mod postgres;
 mod replaying;
 mod rig;
 mod scans;

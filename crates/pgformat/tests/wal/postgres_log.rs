@@ -1,10 +1,12 @@
 //! A log that PostgreSQL wrote: what we read in it is what `pg_waldump` prints, and what we decoded
 //! and encode again are the same bytes. And a log that we wrote, which `pg_waldump` reads.
 
-use crate::judge::Judge;
+use crate::judge::{cluster_with_log, wal_directory};
 use crate::page_writer::{LOG, PageWriter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::Output;
+use trunkline_harness::Cluster;
 use trunkline_pgformat::wal::XLOG_BLCKSZ;
 use trunkline_pgformat::wal::decode::DecodedRecord;
 use trunkline_pgformat::wal::info;
@@ -25,18 +27,18 @@ use trunkline_pgformat::{BLCKSZ, Lsn, pglz};
 
 /// The whole log of the judge's cluster, from segment 1.
 struct PostgresLog<'j> {
-    judge: &'j Judge,
+    judge: &'j Cluster,
     start: Lsn,
     bytes: Vec<u8>,
     log: Log,
 }
 
 impl PostgresLog<'_> {
-    fn read(judge: &Judge) -> PostgresLog<'_> {
+    fn read(judge: &Cluster) -> PostgresLog<'_> {
         let mut bytes = Vec::new();
         for segment in 1.. {
             let name = LOG.segment_size.file_name(1, segment);
-            let Ok(contents) = fs::read(judge.wal_directory().join(name)) else {
+            let Ok(contents) = fs::read(wal_directory(judge).join(name)) else {
                 break;
             };
             bytes.extend_from_slice(&contents);
@@ -74,7 +76,7 @@ impl PostgresLog<'_> {
 
 #[test]
 fn the_log_of_a_postgresql_cluster() {
-    let Some(judge) = Judge::with_log() else {
+    let Some(judge) = cluster_with_log() else {
         return;
     };
     let log = PostgresLog::read(&judge);
@@ -84,12 +86,16 @@ fn the_log_of_a_postgresql_cluster() {
     pg_waldump_reads_a_log_that_we_wrote(&log);
 }
 
+fn pg_waldump(log: &PostgresLog<'_>, arguments: &[&str]) -> Output {
+    let mut command = log.judge.postgres().command("pg_waldump");
+    command.args(arguments).output().unwrap()
+}
+
 fn every_line_is_that_of_pg_waldump(log: &PostgresLog<'_>) {
-    let directory = log.judge.wal_directory();
+    let directory = wal_directory(log.judge);
     let start = log.start.to_string();
-    let dump = log
-        .judge
-        .pg_waldump(&["-p", directory.to_str().unwrap(), "-s", &start]);
+    // Which ends in a complaint about the end.
+    let dump = pg_waldump(log, &["-p", directory.to_str().unwrap(), "-s", &start]);
     let printed = String::from_utf8(dump.stdout).unwrap();
     let mut printed = printed.lines();
     let mut undescribed = BTreeSet::new();
@@ -396,8 +402,8 @@ fn page_images_are_those_that_pg_waldump_restores(log: &PostgresLog<'_>) {
         }
     });
     let start = start.unwrap();
-    let directory = log.judge.wal_directory();
-    let images = log.judge.directory_of_its_own("images");
+    let directory = wal_directory(log.judge);
+    let images = log.judge.postgres().directory("images");
     let start_text = start.to_string();
     let save = format!("--save-fullpage={}", images.display());
     let arguments = [
@@ -408,7 +414,7 @@ fn page_images_are_those_that_pg_waldump_restores(log: &PostgresLog<'_>) {
         "-q",
         &save,
     ];
-    log.judge.pg_waldump(&arguments);
+    pg_waldump(log, &arguments);
     let mut compressor = pglz::Compressor::new();
     let mut page = Box::new([0; BLCKSZ]);
     let (mut plain, mut compressed) = (0, 0);
@@ -480,7 +486,7 @@ fn pg_waldump_reads_a_log_that_we_wrote(log: &PostgresLog<'_>) {
             record.with_parts(|parts| writer.write(parts));
         }
     });
-    let directory = log.judge.directory_of_its_own("written");
+    let directory = log.judge.postgres().directory("written");
     let segment_size = LOG.segment_size.bytes() as usize;
     for (nth, segment) in writer.whole_segments().chunks(segment_size).enumerate() {
         let name = LOG.segment_size.file_name(1, 1 + nth as u64);
@@ -488,9 +494,7 @@ fn pg_waldump_reads_a_log_that_we_wrote(log: &PostgresLog<'_>) {
     }
     let start = writer.start.to_string();
     let (path, end) = (directory.to_str().unwrap(), writer.end().to_string());
-    let dump = log
-        .judge
-        .pg_waldump(&["-p", path, "-s", &start, "-e", &end]);
+    let dump = pg_waldump(log, &["-p", path, "-s", &start, "-e", &end]);
     assert!(dump.status.success());
     assert_eq!(String::from_utf8(dump.stderr).unwrap(), "");
     let printed = String::from_utf8(dump.stdout).unwrap();

@@ -3,9 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use trunkline_engine::{Background, Foundation};
+use trunkline_harness::{Cluster as Judge, Gate, OpenAtEnd};
+
 use crate::cluster::{Client, Cluster};
-use crate::gate::{Gate, OpenAtEnd};
-use crate::judge::Judge;
+
+/// Of a database whose I/O the gate may hold: that of sessions alone.
+fn gated(gate: &Arc<Gate>) -> Foundation {
+    Foundation {
+        method: Some(Arc::clone(gate) as _),
+        background: Background::Driven,
+        ..Foundation::default()
+    }
+}
 
 /// A table of some hundred blocks, none of which is in the pool. Gives its file and its blocks.
 async fn evicted_table(client: &mut Client) -> (String, u64) {
@@ -116,7 +126,7 @@ async fn nothing_in_flight(observer: &mut Client) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_io_is_seen_from_another_session_as_its_backends() {
     let gate = Arc::new(Gate::default());
-    let cluster = Cluster::on(gate.foundation(), &[]);
+    let cluster = Cluster::on(gated(&gate), &[]);
     let _open = OpenAtEnd(Arc::clone(&gate));
     let mut observer = cluster.client();
     let mut client = cluster.client();
@@ -171,7 +181,7 @@ async fn a_slow_io_is_seen_from_another_session_as_its_backends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn combined_ios_show_what_they_go_with() {
     let gate = Arc::new(Gate::default());
-    let cluster = Cluster::on(gate.foundation(), &[("io_combine_limit", "32kB")]);
+    let cluster = Cluster::on(gated(&gate), &[("io_combine_limit", "32kB")]);
     let _open = OpenAtEnd(Arc::clone(&gate));
     let mut observer = cluster.client();
     let mut client = cluster.client();
@@ -213,7 +223,7 @@ async fn combined_ios_show_what_they_go_with() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_combines_no_more_than_its_session_says() {
     let gate = Arc::new(Gate::default());
-    let cluster = Cluster::on(gate.foundation(), &[]);
+    let cluster = Cluster::on(gated(&gate), &[]);
     let _open = OpenAtEnd(Arc::clone(&gate));
     let mut client = cluster.client();
     let (path, blocks) = evicted_table(&mut client).await;
@@ -419,9 +429,10 @@ async fn the_write_ahead_log_is_counted() {
 /// Columns, their order, names and types, and what is NULL in which row, are PostgreSQL 18's.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_own_views_have_its_columns() {
-    let Some(judge) = Judge::start() else {
+    let Some(judge) = Judge::init("io_views", &[]) else {
         return;
     };
+    judge.start(&[]);
     let cluster = Cluster::new();
     let mut client = cluster.client();
     for view in [

@@ -8,10 +8,7 @@ mod concurrency;
 mod copying;
 mod damaged_pages;
 mod deep_statements;
-mod gate;
 mod io_views;
-#[path = "../../../catalog/tests/storage/judge.rs"]
-mod judge;
 mod monitoring;
 mod preparing;
 mod statements;

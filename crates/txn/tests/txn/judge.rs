@@ -1,14 +1,11 @@
 //! PostgreSQL reads what we log, and we recover what it logs.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use trunkline_aio::{Aio, AioConfig, OsStorage, Storage, SystemClock};
+use trunkline_harness::{Cluster, copy_directory, postgres};
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::rmgr::xlog::Xlog;
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
@@ -19,33 +16,13 @@ use trunkline_wal::{WalConfig, WalReader};
 
 use crate::rig::{ASYNC, NOW, Rig, SYNC, limits, locks};
 
-/// PostgreSQL's programs refuse to run as root; any other user will do.
-const UNPRIVILEGED: u32 = 65534;
-
-/// The directory of PostgreSQL 18's programs; without them a test is skipped, loudly, unless
-/// `TRUNKLINE_JUDGE_REQUIRED=1`.
-fn programs() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/judge");
-    let output = Command::new(script).arg("bin").output().unwrap();
-    if output.status.success() {
-        let path = String::from_utf8(output.stdout).unwrap();
-        return Some(PathBuf::from(path.trim()));
-    }
-    assert!(
-        std::env::var_os("TRUNKLINE_JUDGE_REQUIRED").is_none_or(|required| required != "1"),
-        "PostgreSQL 18 is required and not there"
-    );
-    eprintln!("SKIPPED: no PostgreSQL 18 to judge; run tools/judge install");
-    None
-}
-
 fn aio() -> Arc<Aio> {
     Aio::start(AioConfig::default()).unwrap()
 }
 
 #[test]
 fn pg_waldump_prints_what_transactions_log() {
-    let Some(bin) = programs() else {
+    let Some(postgres) = postgres() else {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
@@ -80,20 +57,19 @@ fn pg_waldump_prints_what_transactions_log() {
     rig.log_running_xacts().unwrap();
     rig.wal.flush(&mut rig.io, rig.wal.insert_lsn()).unwrap();
 
-    let output = Command::new(bin.join("pg_waldump"))
-        .env("TZ", "UTC")
-        .arg("--path")
-        .arg(directory.path().join("pg_wal"))
-        .args(["--start", &start.to_string()])
-        .args(["--end", &rig.wal.durable_lsn().to_string()])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let complaints = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        output.status.success() && complaints.is_empty(),
-        "{complaints}"
-    );
+    let pg_wal = directory.path().join("pg_wal");
+    let (start, end) = (start.to_string(), rig.wal.durable_lsn().to_string());
+    let arguments = [
+        "--path",
+        pg_wal.to_str().unwrap(),
+        "--start",
+        &start,
+        "--end",
+        &end,
+    ];
+    let text = postgres
+        .inspect("pg_waldump", &arguments)
+        .without_complaints();
     let described: Vec<(&str, &str)> = text
         .lines()
         .filter(|line| !line.contains("NOOP"))
@@ -134,118 +110,6 @@ fn pg_waldump_prints_what_transactions_log() {
     assert_eq!(described, expected);
 }
 
-/// A PostgreSQL server in a temporary directory.
-struct Server {
-    bin: PathBuf,
-    directory: TempDir,
-}
-
-impl Server {
-    fn new(bin: PathBuf) -> Server {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let server = Server { bin, directory };
-        fs::create_dir(server.home()).unwrap();
-        if server.is_root() {
-            chown(server.home(), Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
-        }
-        let data = server.data();
-        let data = data.to_str().unwrap();
-        let arguments = [
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-N",
-            "--locale=C",
-            "-D",
-            data,
-        ];
-        server.run("initdb", &arguments);
-        server
-    }
-
-    fn home(&self) -> PathBuf {
-        self.directory.path().join("home")
-    }
-
-    fn data(&self) -> PathBuf {
-        self.home().join("data")
-    }
-
-    fn is_root(&self) -> bool {
-        fs::metadata(self.directory.path()).unwrap().uid() == 0
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new(self.bin.join(program));
-        command.current_dir(self.directory.path()).args(arguments);
-        if self.is_root() {
-            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-        }
-        let output = command.output().unwrap();
-        let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{program}: {complaints}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn control(&self, action: &str, more: &[&str]) {
-        let (data, log) = (self.data(), self.home().join("log"));
-        let mut arguments = vec!["-D", data.to_str().unwrap(), "-w", "-s"];
-        arguments.extend(["-l", log.to_str().unwrap(), action]);
-        arguments.extend(more);
-        self.run("pg_ctl", &arguments);
-    }
-
-    fn start(&self) {
-        let options = format!(
-            "-k {} -c listen_addresses= -c autovacuum=off -c checkpoint_timeout=1h",
-            self.home().display()
-        );
-        self.control("start", &["-o", &options]);
-    }
-
-    fn sql(&self, text: &str) {
-        let home = self.home();
-        self.run(
-            "psql",
-            &[
-                "-X",
-                "-q",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                "postgres",
-                "-h",
-                home.to_str().unwrap(),
-                "-c",
-                text,
-            ],
-        );
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.data().join("postmaster.pid").exists() {
-            self.control("stop", &["-m", "immediate"]);
-        }
-    }
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_directory(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn files_of(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(directory)
         .unwrap()
@@ -283,21 +147,21 @@ const WORKLOAD: &[&str] = &[
 
 #[test]
 fn our_redo_leaves_the_pg_xact_that_postgresqls_does() {
-    let Some(bin) = programs() else {
+    let Some(server) = Cluster::init("pg_xact", &[]) else {
         return;
     };
-    let server = Server::new(bin);
-    server.start();
+    let settings = ["checkpoint_timeout=1h"];
+    server.start(&settings);
     for statement in WORKLOAD {
-        server.sql(statement);
+        server.query(statement);
     }
-    server.control("stop", &["-m", "immediate"]);
+    server.stop("immediate");
     let ours = tempfile::tempdir().unwrap();
     let data = ours.path().join("data");
-    copy_directory(&server.data(), &data);
+    copy_directory(&server.data(), &data).unwrap();
     // Its recovery, then ours.
-    server.start();
-    server.control("stop", &["-m", "fast"]);
+    server.start(&settings);
+    server.stop("fast");
 
     let control = ControlFile::decode(&fs::read(data.join("global/pg_control")).unwrap()).unwrap();
     assert_eq!(control.state, ClusterState::InProduction);

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use trunkline_aio::{Aio, Op};
+use trunkline_harness::Gate;
 use trunkline_pgformat::Lsn;
 use trunkline_wal::{FlushState, SyncMethod, WalConfig};
 
-use crate::gate::Gate;
 use crate::support::{Cluster, config, insert, length_to_unit_end, over, within_limit};
 
 struct Gated {

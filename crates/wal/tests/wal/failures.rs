@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use trunkline_aio::Aio;
+use trunkline_harness::Gate;
 use trunkline_pgformat::Lsn;
 use trunkline_sim::{Fault, FaultPlan, FaultRule, OpKind, PathFilter, SimConfig, SimDisk, When};
 use trunkline_wal::{FlushState, SyncMethod, WalConfig, WalError};
 
-use crate::gate::Gate;
 use crate::support::{Cluster, config, insert, over, within_limit};
 
 const EIO: i32 = libc::EIO;

@@ -1,8 +1,6 @@
 //! PostgreSQL's pg_waldump reads what was written, up to the durable LSN.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
+use trunkline_harness::postgres;
 use trunkline_pgformat::control_file::WalLevel;
 use trunkline_pgformat::wal::info;
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
@@ -10,23 +8,6 @@ use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, PageMut, RelFileLocator, Xid};
 use trunkline_wal::{ImagePolicy, LoggedBlock, WalRecord};
 
 use crate::support::{Cluster, config, for_each_method, record_of, within_limit};
-
-/// The directory of PostgreSQL 18's programs; without them a test is skipped, loudly, unless
-/// `TRUNKLINE_JUDGE_REQUIRED=1`.
-fn programs() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/judge");
-    let output = Command::new(script).arg("bin").output().unwrap();
-    if output.status.success() {
-        let path = String::from_utf8(output.stdout).unwrap();
-        return Some(PathBuf::from(path.trim()));
-    }
-    assert!(
-        std::env::var_os("TRUNKLINE_JUDGE_REQUIRED").is_none_or(|required| required != "1"),
-        "PostgreSQL 18 is required and not there"
-    );
-    eprintln!("SKIPPED: no PostgreSQL 18 to judge; run tools/judge install");
-    None
-}
 
 /// `RESTORE_POINT`: a time and a name of 64 bytes (`xl_restore_point`).
 fn restore_point(name: &str) -> Vec<u8> {
@@ -38,7 +19,7 @@ fn restore_point(name: &str) -> Vec<u8> {
 
 #[test]
 fn pg_waldump_reads_every_record_up_to_the_durable_lsn() {
-    let Some(bin) = programs() else {
+    let Some(postgres) = postgres() else {
         return;
     };
     within_limit(move || {
@@ -93,19 +74,15 @@ fn pg_waldump_reads_every_record_up_to_the_durable_lsn() {
             assert_eq!(stats.records, expected + 2 + stats.paddings);
             assert_eq!(stats.full_page_images, expected / 2);
 
-            let output = Command::new(bin.join("pg_waldump"))
-                .arg("--path")
-                .arg(directory)
-                .args(["--start", &cluster.start.to_string()])
-                .args(["--end", &cluster.wal.durable_lsn().to_string()])
-                .output()
-                .unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
-            let complaints = String::from_utf8(output.stderr).unwrap();
-            assert!(
-                output.status.success() && complaints.is_empty(),
-                "{complaints}"
+            let (start, end) = (
+                cluster.start.to_string(),
+                cluster.wal.durable_lsn().to_string(),
             );
+            let path = directory.to_str().unwrap();
+            let arguments = ["--path", path, "--start", &start, "--end", &end];
+            let text = postgres
+                .inspect("pg_waldump", &arguments)
+                .without_complaints();
             assert_eq!(text.lines().count() as u64, stats.records);
             let count = |what: &str| text.lines().filter(|line| line.contains(what)).count() as u64;
             assert_eq!(count("RESTORE_POINT point "), expected / 2);

@@ -7,91 +7,32 @@
 //! and ends if they differ.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use trunkline_crash::recover_and_stop;
 use trunkline_crash::{Case, Kind, Place, RecordCounts, Workload, count_records, crashed};
+use trunkline_harness::{Postgres, postgres};
 use trunkline_pgformat::BLCKSZ;
-
-/// PostgreSQL's server programs refuse to run as root; any other user will do.
-const UNPRIVILEGED: u32 = 65534;
 
 /// Bytes of a page's checksum, which is of what was there when it was written.
 const PD_CHECKSUM: std::ops::Range<usize> = 8..10;
 
-struct Judge {
-    bin: PathBuf,
-    directory: tempfile::TempDir,
-}
-
-/// PostgreSQL 18, if it is there. Without it a test is skipped, loudly; with
-/// `TRUNKLINE_JUDGE_REQUIRED=1` that is a failure.
-fn judge() -> Option<Judge> {
-    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/judge");
-    let output = Command::new(tool).arg("bin").output().unwrap();
-    if !output.status.success() {
-        assert!(
-            std::env::var_os("TRUNKLINE_JUDGE_REQUIRED").is_none_or(|required| required != "1"),
-            "PostgreSQL 18 is required and not there"
-        );
-        eprintln!("SKIPPED: no PostgreSQL 18 to judge; run tools/judge install");
-        return None;
-    }
-    let bin = String::from_utf8(output.stdout).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    Some(Judge {
-        bin: PathBuf::from(bin.trim()),
-        directory,
-    })
-}
+/// PostgreSQL, and what it is asked to do.
+struct Judge(&'static Postgres);
 
 impl Judge {
-    fn is_root(&self) -> bool {
-        fs::metadata(self.directory.path()).unwrap().uid() == 0
-    }
-
-    /// A program, as who owns what was lent to it.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.bin.join(program));
-        command
-            .current_dir(self.directory.path())
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .stdin(Stdio::null());
-        if self.is_root() {
-            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-        }
-        command
-    }
-
-    /// Runs one that has to succeed, and gives what it says.
-    fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.command(program).args(arguments).output().unwrap();
-        let said = both(&output);
-        assert!(output.status.success(), "{program} {arguments:?}: {said}");
-        said
-    }
-
-    /// A data directory that it may do everything with.
-    fn lend(&self, data_dir: &Path) {
-        fn give_away(path: &Path) {
-            chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
-            if path.is_dir() {
-                for entry in fs::read_dir(path).unwrap() {
-                    give_away(&entry.unwrap().path());
-                }
-            }
-        }
+    /// Gives it a data directory to do everything with.
+    fn give(&self, data_dir: &Path) {
         fs::set_permissions(data_dir, fs::Permissions::from_mode(0o700)).unwrap();
         // Ours has settings that it does not know.
         fs::write(data_dir.join("postgresql.conf"), "").unwrap();
-        if self.is_root() {
-            give_away(data_dir);
-        }
+        self.0.give(data_dir);
+    }
+
+    /// Runs a program that has to succeed, and gives all that it says.
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
+        self.0.run(program, arguments).all()
     }
 
     /// Has PostgreSQL recover a directory. Gives its log.
@@ -106,7 +47,7 @@ impl Judge {
     }
 
     fn start(&self, data_dir: &Path) -> String {
-        let mut postgres = self.command("postgres");
+        let mut postgres = self.0.command("postgres");
         postgres.arg("--single").arg("-D").arg(data_dir);
         for setting in [
             "io_method=sync",
@@ -195,9 +136,10 @@ const RUNS: u64 = 18;
 
 #[test]
 fn postgresql_recovers_what_we_recover() {
-    let Some(judge) = judge() else {
+    let Some(judge) = postgres().map(Judge) else {
         return;
     };
+    let directory = judge.0.directory("recoveries");
     let (mut pages, mut redone) = (0, 0);
     let runs = std::env::var("TRUNKLINE_POSTGRES_RUNS");
     let runs = runs.map_or(RUNS, |runs| runs.parse().unwrap());
@@ -207,9 +149,9 @@ fn postgresql_recovers_what_we_recover() {
         println!("{case}");
         let disk = crashed(&place, case);
         let [theirs, ours] =
-            ["theirs", "ours"].map(|name| judge.directory.path().join(format!("{name}-{seed}")));
+            ["theirs", "ours"].map(|name| directory.join(format!("{name}-{seed}")));
         disk.export(&place.path, &theirs).unwrap();
-        judge.lend(&theirs);
+        judge.give(&theirs);
         judge.check_log(&theirs, &count_records(&disk, &place.path));
         let log = judge.recover(&theirs);
         let is_redone = log.contains("redo done at");
@@ -222,7 +164,7 @@ fn postgresql_recovers_what_we_recover() {
 
         recover_and_stop(&disk, &place, seed);
         disk.export(&place.path, &ours).unwrap();
-        judge.lend(&ours);
+        judge.give(&ours);
         for directory in ["base/5", "global"] {
             pages += compare_relations(&theirs.join(directory), &ours.join(directory));
         }

@@ -1,11 +1,14 @@
-//! A method that keeps writes and syncs of the log in flight until the test says how they end.
+//! A method that keeps some I/Os in flight until the test says how they end, and executes all others at
+//! once.
 
-use std::sync::{Condvar, Mutex};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
 
 use trunkline_aio::{
     Completions, Executor, InFlight, IoRequest, Method, Op, RequestBatch, SystemCalls,
 };
 
+/// The method. It is open to begin with.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<State>,
@@ -14,30 +17,79 @@ pub struct Gate {
 
 #[derive(Default)]
 struct State {
-    closed: bool,
+    closed: Closed,
+    /// In the order of submission.
     held: Vec<IoRequest>,
+    /// Of the AIO core that was started last.
     completions: Option<Completions>,
 }
 
+/// For which I/Os it is closed.
+#[derive(Default)]
+enum Closed {
+    #[default]
+    Never,
+    WritesAndSyncs,
+    File(PathBuf),
+}
+
+impl Closed {
+    fn holds(&self, request: &IoRequest) -> bool {
+        match self {
+            Closed::Never => false,
+            Closed::WritesAndSyncs => {
+                matches!(request.op(), Op::Writev | Op::Fdatasync | Op::Fsync)
+            }
+            Closed::File(path) => request
+                .file()
+                .is_some_and(|file| file.path().ends_with(path)),
+        }
+    }
+}
+
+/// Opens the gate at the end of a test that fails, so that nobody waits for what is held.
+pub struct OpenAtEnd(pub Arc<Gate>);
+
+impl Drop for OpenAtEnd {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 impl Gate {
-    /// From now on, writes and syncs are held.
+    /// From now on holds writes and syncs.
     pub fn close(&self) {
-        self.state.lock().unwrap().closed = true;
+        self.state.lock().unwrap().closed = Closed::WritesAndSyncs;
+    }
+
+    /// From now on holds the I/Os of files whose paths end so.
+    pub fn close_for(&self, path: &str) {
+        self.state.lock().unwrap().closed = Closed::File(path.into());
     }
 
     /// Executes what is held, and from now on everything at once.
     pub fn open(&self) {
-        self.state.lock().unwrap().closed = false;
-        while self.held() > 0 {
-            self.release(0);
+        self.state.lock().unwrap().closed = Closed::Never;
+        self.let_through();
+    }
+
+    /// Executes what is held now.
+    pub fn let_through(&self) {
+        let (held, completions) = {
+            let mut state = self.state.lock().unwrap();
+            (std::mem::take(&mut state.held), state.completions.clone())
+        };
+        for request in held {
+            execute(request, completions.as_ref().unwrap());
         }
     }
 
+    /// How many I/Os are held.
     pub fn held(&self) -> usize {
         self.state.lock().unwrap().held.len()
     }
 
-    /// Operations and offsets of what is held, in the order of submission.
+    /// What is held, in the order of submission: operations, and the offsets at which they begin and end.
     pub fn held_ranges(&self) -> Vec<(Op, u64, u64)> {
         let state = self.state.lock().unwrap();
         let range = |request: &IoRequest| {
@@ -51,6 +103,7 @@ impl Gate {
         state.held.iter().map(range).collect()
     }
 
+    /// Blocks until `count` I/Os are held.
     pub fn wait_until_held(&self, count: usize) {
         let state = self.state.lock().unwrap();
         drop(
@@ -99,8 +152,7 @@ impl Method for Gate {
     fn submit(&self, batch: &mut RequestBatch, completions: &Completions) {
         for request in batch {
             let mut state = self.state.lock().unwrap();
-            let holds = matches!(request.op(), Op::Writev | Op::Fdatasync | Op::Fsync);
-            if state.closed && holds {
+            if state.closed.holds(&request) {
                 state.held.push(request);
                 self.arrived.notify_all();
             } else {
