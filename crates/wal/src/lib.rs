@@ -25,6 +25,7 @@
 //! | `ring` | the newest pages in memory |
 //! | `writer`, `range_queue` | what may be written and synced next; what is in flight |
 //! | `flush`, `completion` | starting writes and syncs, waiting for them, what their ends do |
+//! | `durability` | [`FlushFuture`]: waiting without a thread |
 //! | `segments`, `retention` | files made ahead, recycled, removed |
 //! | `wal_writer` | [`WalWriter`]: the background's share |
 //! | `reader` | [`WalReader`]: records from the files, read ahead |
@@ -43,6 +44,7 @@
 mod bootstrap;
 mod completion;
 mod config;
+mod durability;
 mod error;
 mod event;
 mod flush;
@@ -67,6 +69,7 @@ mod writer;
 
 pub use bootstrap::{create_first_segment, first_record};
 pub use config::{SyncMethod, WalConfig};
+pub use durability::FlushFuture;
 pub use error::{Failure, WalError};
 pub use flush::FlushState;
 pub use insert::Inserted;

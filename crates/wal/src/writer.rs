@@ -59,6 +59,17 @@ pub(crate) enum NextSync {
     Full(WaitRef),
 }
 
+/// What has changed for those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Startable {
+    pub(crate) durable: Lsn,
+    pub(crate) has_failed: bool,
+    /// A write can be started for who waits for log in this range, its beginning excluded.
+    pub(crate) write_beyond: Option<(Lsn, Lsn)>,
+    /// A sync can be started for who waits for log in this range, its beginning excluded.
+    pub(crate) sync_within: Option<(Lsn, Lsn)>,
+}
+
 /// What was done, for the statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WriterCounts {
@@ -214,6 +225,21 @@ impl WriterState {
     /// Whether everything before `lsn` is written, and a sync has to be started for it.
     pub(crate) fn needs_sync(&self, lsn: Lsn) -> bool {
         self.writes.done() >= lsn && self.syncs.claimed() < lsn
+    }
+
+    /// What who waits may have waited for.
+    pub(crate) fn startable(&self) -> Startable {
+        let claimed = self.writes.claimed();
+        // Whether there is room; whether the unit that it begins in is free, who tries will see.
+        let may_write = self.writes.full().is_none();
+        let may_sync = self.sync_method.sync_operation().is_some()
+            && matches!(self.next_sync(), NextSync::Segment { .. });
+        Startable {
+            durable: self.durable(),
+            has_failed: self.failure.is_some(),
+            write_beyond: may_write.then_some((claimed, Lsn(u64::MAX))),
+            sync_within: may_sync.then(|| (self.syncs.claimed(), self.writes.done())),
+        }
     }
 
     /// Claims what [`Self::next_sync`] told for `io`: the sync's number.
