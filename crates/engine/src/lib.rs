@@ -83,7 +83,7 @@ pub use memory_limit::usable_memory_bytes;
 pub use prewarm::{PrewarmMode, PrewarmRequest, prewarm};
 pub use recovery::RecoveryError;
 pub use relations::relation_tag;
-pub use session::{CommitOutcome, Session, TransactionStatus};
+pub use session::{CommitOutcome, LogWait, Session, TransactionStatus};
 pub use sessions::{SessionEntry, SessionRegistration, Sessions};
 pub use table_scan::{ScanPartition, TableScan};
 pub use warnings::{SessionWarnings, StatementWarnings, TakenWarnings};

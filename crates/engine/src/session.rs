@@ -9,6 +9,9 @@
 //!    │          error: abort)                       ▼ ROLLBACK         ▼ both roll back
 //!    └──────────────────────────────────────────────┴──────────────────┘
 //! ```
+//!
+//! A commit has two halves ([`Session::begin_sync`], [`Session::finish_sync`]), between which the log
+//! is made durable, with a thread or without.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,11 +22,12 @@ use trunkline_aio::IoContext;
 use trunkline_buffer::{ReadStreamLimits, Reader, RelFork};
 use trunkline_catalog::RelationDesc;
 use trunkline_heap::SparePages;
-use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator};
+use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Lsn, Oid, RelFileLocator};
 use trunkline_txn::{
-    CancelToken, CommitOptions, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot,
-    StatementId, TimestampTz, Transaction, TransactionState,
+    CancelToken, CommitInProgress, CommitOptions, LockManager, LockMode, LockOwner, LockTag,
+    RegisteredSnapshot, StatementId, TimestampTz, Transaction, TransactionState,
 };
+use trunkline_wal::WalError;
 
 use crate::database::Database;
 use crate::error::{EngineError, StatementError};
@@ -137,6 +141,12 @@ struct Work {
     loads: HashMap<RelFileLocator, Arc<LoadRecord>>,
 }
 
+/// A transaction whose commit is in the log.
+struct Committing {
+    work: Work,
+    commit: CommitInProgress,
+}
+
 /// A session.
 pub struct Session {
     database: Arc<Database>,
@@ -144,6 +154,8 @@ pub struct Session {
     settings: SessionSettings,
     block: Block,
     work: Option<Work>,
+    /// A commit that is in the log, and not yet known.
+    committing: Option<Committing>,
     statement: Option<StatementId>,
     warnings: Arc<SessionWarnings>,
     /// Those of the running statement, or of the last one.
@@ -165,6 +177,7 @@ impl Session {
             settings,
             block: Block::Idle,
             work: None,
+            committing: None,
             statement: None,
         }
     }
@@ -273,6 +286,7 @@ impl Session {
     /// 25P02 in a failed block, 57P01 if the session is to end, 54000 after 2^32 commands. The statement
     /// has not begun; after the last its transaction is aborted.
     pub fn begin_statement(&mut self) -> Result<(), EngineError> {
+        self.settle_commit()?;
         if self.block == Block::Failed {
             return Err(StatementError::new(
                 "25P02",
@@ -372,6 +386,7 @@ impl Session {
     /// The commit could not be recorded: the transaction is rolled back. Or, with SQLSTATE 08007, it
     /// may have been: what became of it is known after the database has recovered, which has failed.
     pub fn commit_block(&mut self) -> Result<Option<CommitOutcome>, EngineError> {
+        self.settle_commit()?;
         let block = self.block;
         self.end_statement();
         match block {
@@ -404,6 +419,7 @@ impl Session {
     /// # Errors
     /// As [`Session::commit_block`].
     pub fn sync(&mut self) -> Result<(), EngineError> {
+        self.settle_commit()?;
         self.end_statement();
         if self.block == Block::Implicit {
             self.commit_work()
@@ -510,8 +526,87 @@ impl Session {
         Ok(self.database.locks().try_acquire(owner, tag, mode))
     }
 
-    /// The order is PostgreSQL's: the commit is recorded and seen, others learn that their cached
-    /// catalog entries are stale, files go, and only then may others have the locks.
+    /// Whether what its commit has to do besides recording it is a matter of memory: nothing to
+    /// delete, no catalog entry to forget.
+    fn commits_in_memory(&self) -> bool {
+        self.work.as_ref().is_none_or(|work| {
+            work.changed_relations.is_empty()
+                && work
+                    .transaction
+                    .with_pending_files(|pending| pending.at_commit().is_empty())
+        })
+    }
+
+    /// The first half of [`Session::sync`], if that need not wait for anything but the log: then the
+    /// log is to be made durable up to the place that this returns (if any), and
+    /// [`Session::finish_sync`] to be told how that went. `None` if the commit takes more: then
+    /// nothing has happened, and [`Session::sync`] does it.
+    ///
+    /// # Errors
+    /// The commit could not be recorded: the transaction is rolled back.
+    pub fn begin_sync(&mut self, io: &mut IoContext) -> Result<Option<LogWait>, EngineError> {
+        if self.block != Block::Implicit {
+            self.end_statement();
+            return Ok(Some(LogWait(None)));
+        }
+        self.begin_commit_in_memory(io)
+    }
+
+    /// The same for COMMIT, whose other halves are [`Session::finish_sync`] and
+    /// [`Session::commit_block`].
+    ///
+    /// # Errors
+    /// As [`Session::begin_sync`].
+    pub fn begin_commit_block(
+        &mut self,
+        io: &mut IoContext,
+    ) -> Result<Option<LogWait>, EngineError> {
+        if self.block != Block::Explicit {
+            return Ok(None);
+        }
+        self.begin_commit_in_memory(io)
+    }
+
+    fn begin_commit_in_memory(
+        &mut self,
+        io: &mut IoContext,
+    ) -> Result<Option<LogWait>, EngineError> {
+        if let Some(left) = &self.committing {
+            return Ok(Some(LogWait(left.commit.awaits())));
+        }
+        if !self.commits_in_memory() {
+            return Ok(None);
+        }
+        self.end_statement();
+        let Some(work) = self.work.take() else {
+            self.block = self.block.next(Event::TransactionEnds);
+            return Ok(Some(LogWait(None)));
+        };
+        match work.transaction.begin_commit(io, self.commit_options()) {
+            Ok(commit) => {
+                let wait = LogWait(commit.awaits());
+                self.committing = Some(Committing { work, commit });
+                Ok(Some(wait))
+            }
+            Err(error) => Err(self.give_up_commit(work, error.into())),
+        }
+    }
+
+    /// The second half: `flushed` is what came of making the log durable.
+    ///
+    /// # Errors
+    /// With SQLSTATE 08007, it may have committed: what became of it is known after the database has
+    /// recovered, which has failed.
+    pub fn finish_sync(&mut self, flushed: Result<(), WalError>) -> Result<(), EngineError> {
+        match self.committing.take() {
+            None => Ok(()),
+            Some(Committing { work, commit }) => {
+                let committed = work.transaction.finish_commit(commit, flushed);
+                self.end_commit(work, committed.map_err(EngineError::from))
+            }
+        }
+    }
+
     fn commit_work(&mut self) -> Result<(), EngineError> {
         let Some(work) = self.work.take() else {
             self.block = self.block.next(Event::TransactionEnds);
@@ -530,6 +625,23 @@ impl Session {
             Ok(work.transaction.commit(&mut io, options)?)
         });
         match committed {
+            Err(error) if work.transaction.state() != TransactionState::InDoubt => {
+                drop(no_redo_point);
+                Err(self.give_up_commit(work, error))
+            }
+            // The redo point is held off until the files are gone.
+            committed => self.end_commit(work, committed),
+        }
+    }
+
+    /// The rest of a commit that was recorded, or is in doubt. The order is PostgreSQL's: the commit is recorded and seen, others learn that their cached
+    /// catalog entries are stale, files go, and only then may others have the locks.
+    fn end_commit(
+        &mut self,
+        work: Work,
+        committed: Result<Vec<RelFileLocator>, EngineError>,
+    ) -> Result<(), EngineError> {
+        match committed {
             Ok(files) => {
                 self.block = self.block.next(Event::TransactionEnds);
                 let _locks = ReleaseLocks::of(&self.database, &work.transaction);
@@ -540,26 +652,42 @@ impl Session {
                         .give_back(load.locator, spare);
                 }
                 self.finish_work(&work, files);
-                drop(no_redo_point);
                 self.settings.end_transaction(true);
                 Ok(())
             }
             // It may have committed: nobody may take it for ended, so it keeps its locks, and the
             // system stops.
-            Err(error) if work.transaction.state() == TransactionState::InDoubt => {
+            Err(error) => {
                 self.block = self.block.next(Event::TransactionEnds);
                 self.settings.end_transaction(false);
                 self.database.fail(&error);
                 Err(error)
             }
-            Err(error) => {
-                drop(no_redo_point);
-                self.work = Some(work);
-                self.block = self.block.next(Event::TransactionEnds);
-                self.abort_work();
-                Err(error)
-            }
         }
+    }
+
+    /// Finishes a commit that somebody has begun and then left.
+    fn settle_commit(&mut self) -> Result<(), EngineError> {
+        let Some(committing) = &self.committing else {
+            return Ok(());
+        };
+        let awaits = committing.commit.awaits();
+        let flushed = match awaits {
+            None => Ok(()),
+            Some(lsn) => {
+                let mut io = self.issuer()?;
+                self.database.wal().flush(&mut io, lsn)
+            }
+        };
+        self.finish_sync(flushed)
+    }
+
+    /// A commit was not recorded: the transaction is rolled back.
+    fn give_up_commit(&mut self, work: Work, error: EngineError) -> EngineError {
+        self.work = Some(work);
+        self.block = self.block.next(Event::TransactionEnds);
+        self.abort_work();
+        error
     }
 
     fn commit_options(&self) -> CommitOptions {
@@ -625,6 +753,18 @@ impl Session {
     }
 }
 
+/// Up to where the log has to be durable before a commit is finished; nothing if it need not wait.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the commit is to be finished"]
+pub struct LogWait(Option<Lsn>);
+
+impl LogWait {
+    /// The place in the log.
+    pub fn lsn(self) -> Option<Lsn> {
+        self.0
+    }
+}
+
 /// Lets a transaction's locks go, and what waits for tables to be unused proceed; also if something
 /// before it panics.
 struct ReleaseLocks {
@@ -654,6 +794,11 @@ impl Drop for ReleaseLocks {
 impl Drop for Session {
     fn drop(&mut self) {
         self.end_statement();
+        // Its client is gone, but its commit is in the log. Left unfinished it would be in doubt, which
+        // stops the system.
+        if let Err(error) = self.settle_commit() {
+            tracing::error!(%error, "the commit of a session that ends is in doubt");
+        }
         self.abort_work();
     }
 }
