@@ -6,6 +6,7 @@
 //!
 //! - [`prepared`], [`named`]: analysis, parameters; PREPARE, EXECUTE, DEALLOCATE
 //! - [`queries`], [`rows`]: SELECT and EXPLAIN
+//! - [`quick`], [`insert_plan`]: what runs where it is called, without a thread
 //! - [`insert`], [`copy_from`], [`copy_to`], [`copy_file`]: rows in and out
 //! - [`ddl`], [`settings`], [`transaction`]: utility statements
 //! - [`facts`], [`functions`]: what queries ask of the session and of storage
@@ -17,9 +18,11 @@ mod ddl;
 mod facts;
 mod functions;
 mod insert;
+mod insert_plan;
 mod named;
 mod prepared;
 mod queries;
+mod quick;
 mod rows;
 mod settings;
 mod transaction;
@@ -46,6 +49,7 @@ use crate::views::{Activity, ActivityState};
 
 pub(crate) use named::NamedStatements;
 pub use prepared::Prepared;
+pub(crate) use quick::Quick;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
 pub(crate) const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
@@ -120,6 +124,8 @@ pub(crate) struct Backend {
     in_implicit_block: bool,
     /// The transaction has run a statement.
     has_run: bool,
+    /// The statement that runs next has begun already, where it was called.
+    is_begun: bool,
     /// How many EXECUTEs are running, one by the other.
     execute_depth: usize,
     transaction_start_us: i64,
@@ -150,6 +156,7 @@ impl Backend {
             in_transaction: false,
             in_implicit_block: false,
             has_run: false,
+            is_begun: false,
             execute_depth: 0,
             limited_runtime: RefCell::new(None),
             transaction_start_us: start_us,
@@ -381,29 +388,19 @@ impl Backend {
         let Some(statement) = prepared.statement() else {
             return Ok(Finished::Outcome(Outcome::Empty));
         };
-        if let Statement::Transaction(statement) = statement {
-            self.activity
-                .begin(prepared.text(), self.transaction_start_us, self.now_us());
-            return self.control_transaction(statement).map(Finished::command);
+        if let Statement::Transaction(_) = statement {
+            return self
+                .run_transaction_statement(prepared)
+                .map(Finished::command);
         }
-        self.refuse_if_failed()?;
-        self.begin_statement()?;
-        self.activity.begin(
-            prepared.text(),
-            self.transaction_start_us,
-            self.statement_start_us,
-        );
-        if statement.takes_snapshot() {
-            lock_session(&self.engine).note_query();
-        }
-        if let Some(command) = statement.writing_utility() {
-            lock_session(&self.engine).refuse_if_read_only(command)?;
+        if !std::mem::take(&mut self.is_begun) {
+            self.begin_running(prepared)?;
         }
         let values = prepared.values(params, &self.styles().input)?;
         match statement {
             Statement::Query(query) => self.select(prepared, query, &values).map(Finished::Outcome),
             Statement::Insert(insert) => {
-                let rows = self.insert(prepared.text(), insert, &values)?;
+                let rows = self.insert(prepared.text(), insert, &values, Some(prepared))?;
                 Ok(Finished::command(format!("INSERT 0 {rows}")))
             }
             Statement::Explain(explain) => self
@@ -451,6 +448,41 @@ impl Backend {
             Statement::Execute(execute) => self.execute_named(prepared, execute, early),
             Statement::Deallocate(name) => self.deallocate(name.as_deref()).map(Finished::command),
         }
+    }
+
+    fn show_running(&self, prepared: &Prepared) {
+        self.activity
+            .begin(prepared.text(), self.transaction_start_us, self.now_us());
+    }
+
+    /// Runs BEGIN, COMMIT or ROLLBACK; its command tag.
+    fn run_transaction_statement(&mut self, prepared: &Prepared) -> Result<&'static str, SqlError> {
+        self.show_running(prepared);
+        match prepared.statement() {
+            Some(Statement::Transaction(statement)) => self.control_transaction(statement),
+            _ => Err(SqlError::internal("no transaction control statement")),
+        }
+    }
+
+    /// What comes before any other statement's own work.
+    fn begin_running(&mut self, prepared: &Prepared) -> Result<(), SqlError> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(());
+        };
+        self.refuse_if_failed()?;
+        self.begin_statement()?;
+        self.activity.begin(
+            prepared.text(),
+            self.transaction_start_us,
+            self.statement_start_us,
+        );
+        if statement.takes_snapshot() {
+            lock_session(&self.engine).note_query();
+        }
+        if let Some(command) = statement.writing_utility() {
+            lock_session(&self.engine).refuse_if_read_only(command)?;
+        }
+        Ok(())
     }
 
     /// Whether the statement is in a transaction block, be it of BEGIN or of a query string
