@@ -10,8 +10,8 @@ use trunkline_aio::{
 };
 use trunkline_buffer::{BufferPool, HugePages, PoolConfig, ReadStreamLimits, RelFork};
 use trunkline_heap::{
-    BulkInsert, BulkInsertOptions, HeapError, HeapRelation, HeapScan, HeapWriter, PageVisibility,
-    ScanBlocks, SparePages, TupleBatch, VisibilityMap,
+    BulkInsert, BulkInsertOptions, HeapError, HeapRelation, HeapScan, HeapWriter, InsertTargets,
+    PageVisibility, ScanBlocks, SparePages, TableTargets, TupleBatch, VisibilityMap,
 };
 use trunkline_pgformat::{
     BLCKSZ, BlockNumber, DEFAULTTABLESPACE_OID, ForkNumber, HeapTupleHeader, HeapTupleRef,
@@ -50,6 +50,13 @@ pub fn commit(transaction: &Transaction) {
     transaction
         .commit(&mut aio.issuer(0).unwrap(), options)
         .unwrap();
+}
+
+/// Where inserts into the table go, with so many lanes at most.
+pub fn targets(rig: &Rig, lanes: usize) -> Arc<TableTargets> {
+    InsertTargets::new(lanes)
+        .table(TABLE, || rig.pool.nblocks(MAIN))
+        .unwrap()
 }
 
 /// Ids below this were in use once and have no recorded end: their server crashed.
