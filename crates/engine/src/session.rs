@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{ReadStreamLimits, Reader, RelFork};
+use trunkline_buffer::{ReadStreamLimits, Reader};
 use trunkline_catalog::RelationDesc;
-use trunkline_heap::SparePages;
-use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Lsn, Oid, RelFileLocator};
+use trunkline_heap::{SparePages, SpareSource, TableTargets};
+use trunkline_pgformat::{BLCKSZ, BlockNumber, Lsn, Oid, RelFileLocator};
 use trunkline_txn::{
     CancelToken, CommitInProgress, CommitOptions, LockManager, LockMode, LockOwner, LockTag,
     RegisteredSnapshot, StatementId, TimestampTz, Transaction, TransactionState,
@@ -91,30 +91,51 @@ pub enum CommitOutcome {
     RolledBack,
 }
 
+/// Spare pages that loads take at a time, at most.
+const SPARE_PAGES_AT_A_TIME_MAX: usize = 128;
+
 /// What the loads of one transaction into one table used of it, for the transaction's end.
 #[derive(Debug)]
 pub(crate) struct LoadRecord {
     pub relation: Oid,
     pub locator: RelFileLocator,
-    /// Spare pages that it took; spare again if it aborts.
-    taken: SparePages,
+    targets: Arc<TableTargets>,
     used: Mutex<UsedPages>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct UsedPages {
     /// Blocks that it added, given back if it aborts; in order, adjacent ranges merged.
     extended: Vec<Range<BlockNumber>>,
     /// Spare pages: for the next load of the transaction, and for everybody's if it commits.
     spare: SparePages,
+    /// Spare pages that it took; spare again if it aborts.
+    taken: SparePages,
+    /// How many it takes the next time: one at first, then twice as many each time, so that a small load
+    /// leaves others theirs, and a large one uses most of what it takes.
+    next_take: usize,
 }
 
 impl LoadRecord {
+    fn new(relation: &RelationDesc, targets: Arc<TableTargets>) -> LoadRecord {
+        LoadRecord {
+            relation: relation.oid,
+            locator: relation.locator,
+            targets,
+            used: Mutex::new(UsedPages {
+                extended: Vec::new(),
+                spare: SparePages::default(),
+                taken: SparePages::default(),
+                next_take: 1,
+            }),
+        }
+    }
+
     fn used(&self) -> MutexGuard<'_, UsedPages> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The spare pages, for a load that begins.
+    /// The spare pages that earlier loads left, for a load that begins.
     pub fn take_spare(&self) -> SparePages {
         std::mem::take(&mut self.used().spare)
     }
@@ -129,6 +150,20 @@ impl LoadRecord {
             }
         }
         used.spare.append(spare);
+    }
+}
+
+impl SpareSource for LoadRecord {
+    fn more_spare(&self, only_empty: bool) -> SparePages {
+        let count = self.used().next_take;
+        // Loads of one transaction follow each other.
+        let more = self.targets.take(count, only_empty);
+        if !more.is_empty() {
+            let mut used = self.used();
+            used.taken.append(more.clone());
+            used.next_take = (count * 2).min(SPARE_PAGES_AT_A_TIME_MAX);
+        }
+        more
     }
 }
 
@@ -472,8 +507,7 @@ impl Session {
         Ok(())
     }
 
-    /// The transaction's record of its loads into `relation`. The first one takes the table's spare
-    /// pages.
+    /// The transaction's record of its loads into `relation`.
     pub(crate) fn load_record(
         &mut self,
         relation: &RelationDesc,
@@ -483,19 +517,8 @@ impl Session {
         if let Some(record) = work.loads.get(&relation.locator) {
             return Ok(Arc::clone(record));
         }
-        let blocks = database
-            .pool()
-            .nblocks(RelFork::new(relation.locator, ForkNumber::Main))?;
-        let taken = database.insert_targets().take(relation.locator, blocks);
-        let record = Arc::new(LoadRecord {
-            relation: relation.oid,
-            locator: relation.locator,
-            used: Mutex::new(UsedPages {
-                extended: Vec::new(),
-                spare: taken.clone(),
-            }),
-            taken,
-        });
+        let targets = database.insert_targets_of(relation.locator)?;
+        let record = Arc::new(LoadRecord::new(relation, targets));
         work.loads.insert(relation.locator, Arc::clone(&record));
         Ok(record)
     }
@@ -731,9 +754,8 @@ impl Session {
             if files.contains(&load.locator) {
                 continue;
             }
-            self.database
-                .insert_targets()
-                .give_back(load.locator, load.taken.clone());
+            let taken = std::mem::take(&mut load.used().taken);
+            load.targets.give_back(taken);
             let extended = std::mem::take(&mut load.used().extended);
             self.database
                 .add_failed_tails(load.relation, load.locator, extended);

@@ -14,7 +14,7 @@ use trunkline_wal::{WalConfig, WalReader};
 
 use crate::logged::{Disk, FORKS, Logged, Recovery, masked};
 use crate::postgres::{Postgres, copy, postgres};
-use crate::rig::{TABLE, commit};
+use crate::rig::{TABLE, commit, targets};
 
 /// Every record of Heap and Heap2 that one session makes, and checkpoints in the middle. `PLACE` is a
 /// file that it may use.
@@ -289,6 +289,23 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
     in_own_transaction(&mut logged, &mut |writer, io| {
         writer.insert(&mut tuple, io).unwrap();
     });
+    assert_same_lines(&our_lines(&postgres, &mut logged, start), &theirs);
+
+    // Rows one by one, over several pages.
+    let script: String = (0..ROWS)
+        .map(|row| format!("insert into t values ({row}, '{}');\n", text_of_row(row)))
+        .collect();
+    let theirs = their_lines(&postgres, &data, "create table t (a int, b text);", &script);
+    let mut logged = Logged::new(Disk::real(), 64);
+    let start = logged.start;
+    let targets = targets(&logged.rig, 2);
+    for row in 0..ROWS {
+        let mut tuple = logged.rig.tuple(row as i32, &text_of_row(row));
+        in_own_transaction(&mut logged, &mut |writer, io| {
+            writer.insert_shared(&targets, 1, &mut tuple, io).unwrap();
+        });
+    }
+    assert!(logged.rig.blocks() > 3);
     assert_same_lines(&our_lines(&postgres, &mut logged, start), &theirs);
 
     // Pages that become all-visible.

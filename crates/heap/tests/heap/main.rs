@@ -11,4 +11,5 @@ mod postgres;
 mod replaying;
 mod rig;
 mod scans;
+mod shared_inserts;
 mod tuple_visibility;
