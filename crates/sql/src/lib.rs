@@ -12,6 +12,7 @@
 //! | [`relations`] | tables and views as the query layer sees them |
 //! | [`views`] | what the monitoring views show |
 //! | [`outcome`] | what a statement gives back, over bounded channels |
+//! | [`io_watch`] | completions of I/O, noticed by the caller's event loop |
 //! | [`database`] | what all sessions share: the executor, memory for queries |
 //!
 //! ```text
@@ -32,9 +33,11 @@ pub mod statement;
 
 mod backend;
 mod database;
+mod io_watch;
 mod relations;
 mod session;
 mod views;
 
 pub use database::SqlDatabase;
+pub use io_watch::IoWatch;
 pub use session::{Prepared, SqlSession, StartupParameters};

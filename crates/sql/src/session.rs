@@ -66,6 +66,8 @@ pub struct SqlSession {
     in_implicit_block: bool,
     /// The settings that clients are told of, as they were last told.
     reported: Vec<(String, String)>,
+    /// The version of the settings then.
+    reported_version: u64,
 }
 
 impl std::fmt::Debug for SqlSession {
@@ -101,6 +103,7 @@ impl SqlSession {
         Ok(SqlSession {
             shared: Arc::clone(shared),
             reported: backend.reported_settings(),
+            reported_version: backend.settings_version(),
             warnings: backend.warnings(),
             home: Home::Here(backend),
             backend_pid,
@@ -146,6 +149,10 @@ impl SqlSession {
         let Home::Here(backend) = &self.home else {
             return Vec::new();
         };
+        let version = backend.settings_version();
+        if std::mem::replace(&mut self.reported_version, version) == version {
+            return Vec::new();
+        }
         let now = backend.reported_settings();
         let changed = now
             .iter()

@@ -130,13 +130,26 @@ pub struct FlushFuture {
     io: IoContext,
     lsn: Lsn,
     registration: Option<u64>,
-    is_counted: bool,
+    /// It counts as one that flushes, and may be in the list.
+    is_flushing: bool,
 }
 
 impl FlushFuture {
     /// What it waits for.
     pub fn lsn(&self) -> Lsn {
         self.lsn
+    }
+
+    /// Whether others are flushing too. Who has others that will commit in a moment does well to let
+    /// them go first then: their log goes along.
+    pub fn has_company(&self) -> bool {
+        self.wal.progress.with(|state| state.is_flushing())
+    }
+
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.is_flushing) {
+            self.wal.progress.with(|state| state.leave_flush());
+        }
     }
 }
 
@@ -157,7 +170,7 @@ impl Wal {
             io,
             lsn,
             registration: None,
-            is_counted: false,
+            is_flushing: false,
         }
     }
 }
@@ -168,12 +181,14 @@ impl Future for FlushFuture {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.wal.durable_lsn() >= this.lsn {
-            if !this.is_counted {
+            if !this.is_flushing {
                 this.wal.counts.flush_found_durable();
             }
+            // Woken for that, it is in the list no more.
+            this.leave();
             return Poll::Ready(Ok(()));
         }
-        if !std::mem::replace(&mut this.is_counted, true) {
+        if !std::mem::replace(&mut this.is_flushing, true) {
             this.wal.counts.flush();
             this.wal.progress.with(|state| state.enter_flush());
         }
@@ -198,9 +213,9 @@ impl Future for FlushFuture {
 
 impl Drop for FlushFuture {
     fn drop(&mut self) {
-        if self.is_counted {
-            let progress = &self.wal.progress;
-            progress.with(|state| state.leave_flush());
+        if self.is_flushing {
+            let progress = Arc::clone(&self.wal.progress);
+            self.leave();
             if let Some(id) = self.registration {
                 progress.waiters.forget(id);
             }

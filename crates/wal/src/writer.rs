@@ -18,9 +18,10 @@ use crate::range_queue::RangeQueue;
 /// Syncs in flight, at most. More would each cover little.
 pub(crate) const MAX_SYNCS_IN_FLIGHT: usize = 4;
 
-/// With so many writes in flight, flushes come together in the next one instead of padding: the device
-/// has enough to do, and a larger group is cheaper than one write more.
-const MAX_WRITES_TO_PAD: usize = 8;
+/// With so many writes in flight, flushes come together in the next one instead of padding: a larger
+/// group costs less than one write more, whose submission and interrupt take about as much processor
+/// time as a commit. Measured with `bench commit` (docs/decisions/0010).
+const MAX_WRITES_TO_PAD: usize = 2;
 
 /// How much of the complete log a write takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +190,11 @@ impl WriterState {
         }
         let writes = self.writes.len();
         (self.flushers > 1 || writes > 0) && writes < MAX_WRITES_TO_PAD
+    }
+
+    /// Whether somebody flushes, or a write is in flight.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushers > 0 || self.writes.len() > 0
     }
 
     /// A thread begins to flush.

@@ -1,11 +1,12 @@
 //! Plans of INSERTs that can be kept: a few rows of parameters, as they come, and of constants.
 //!
 //! Such an INSERT needs no query: its values go from the client to the table. A plan holds as long as
-//! nothing that it looked up can have changed: the catalog's version and the search path.
+//! nothing that it looked up can have changed: the catalog and the session's settings, by their versions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trunkline_catalog::RelationDesc;
+use trunkline_engine::{LoadColumns, RowInsert};
 use trunkline_types::oids;
 
 use super::Backend;
@@ -42,19 +43,37 @@ pub(super) enum Source {
 }
 
 /// What the plan was made with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Basis {
     catalog_version: u64,
-    search_path: String,
+    settings_version: u64,
+}
+
+impl std::fmt::Debug for InsertPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InsertPlan")
+            .field("relation", &self.relation.oid)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An INSERT that can be run again without being analysed.
-#[derive(Debug)]
 pub(super) struct InsertPlan {
     basis: Basis,
     pub(super) relation: Arc<RelationDesc>,
     /// For each row the source of each column of the table.
     pub(super) rows: Vec<Vec<Source>>,
+    /// Used by one statement at a time.
+    insert: Mutex<RowInsert>,
+}
+
+impl InsertPlan {
+    /// What puts the rows into the table.
+    pub(super) fn insert(&self) -> MutexGuard<'_, RowInsert> {
+        // What a panic left in it is forgotten with the next row's beginning.
+        self.insert.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Backend {
@@ -63,7 +82,7 @@ impl Backend {
         let session = lock_session(&self.engine);
         (!session.has_own_catalog_changes()).then(|| Basis {
             catalog_version: session.database().catalog().version(),
-            search_path: session.settings().text("search_path").to_owned(),
+            settings_version: session.settings().version(),
         })
     }
 
@@ -72,7 +91,7 @@ impl Backend {
         let session = lock_session(&self.engine);
         !session.has_own_catalog_changes()
             && session.database().catalog().version() == plan.basis.catalog_version
-            && session.settings().text("search_path") == plan.basis.search_path
+            && session.settings().version() == plan.basis.settings_version
     }
 
     /// A plan of `INSERT INTO relation (given) source`, if it is of the kind that can be kept. The
@@ -101,10 +120,13 @@ impl Backend {
             };
             planned.push(row);
         }
+        let columns = LoadColumns::all(relation);
+        let output_style = self.styles().output.clone();
         Ok(Some(InsertPlan {
             basis,
-            relation: Arc::clone(relation),
             rows: planned,
+            insert: Mutex::new(RowInsert::new(Arc::clone(relation), columns, output_style)),
+            relation: Arc::clone(relation),
         }))
     }
 }

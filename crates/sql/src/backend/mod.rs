@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use trunkline_aio::{Alarm, Clock, IoContext};
-use trunkline_engine::settings::SettingValue;
+use trunkline_engine::settings::{SessionSettings, SettingValue};
 use trunkline_engine::{EngineError, Session, SessionWarnings, ThreadError, settings as guc};
 use trunkline_txn::{CancelReason, CancelToken};
 use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, parse_date_style};
@@ -109,6 +109,43 @@ impl Finished {
     }
 }
 
+/// The styles as the settings of a version have them.
+struct KnownStyles {
+    settings_version: u64,
+    input: InputStyle,
+    output: OutputStyle,
+}
+
+impl KnownStyles {
+    fn read(settings: &SessionSettings) -> KnownStyles {
+        let time_zone = TimeZone::parse(settings.text("TimeZone")).unwrap_or_else(TimeZone::utc);
+        let default = (DateStyle::Iso, DateOrder::Mdy);
+        let (date_style, date_order) =
+            parse_date_style(settings.text("DateStyle"), default).unwrap_or(default);
+        let bytea_output = match settings.text("bytea_output") {
+            "escape" => trunkline_types::ByteaOutput::Escape,
+            _ => trunkline_types::ByteaOutput::Hex,
+        };
+        KnownStyles {
+            settings_version: settings.version(),
+            input: InputStyle {
+                time_zone: time_zone.clone(),
+                date_order,
+                now_us: 0,
+            },
+            output: OutputStyle {
+                time_zone,
+                date_style,
+                date_order,
+                extra_float_digits: i32::try_from(settings.integer("extra_float_digits"))
+                    .unwrap_or(1),
+                bytea_output,
+                names: None,
+            },
+        }
+    }
+}
+
 /// A session's blocking half.
 pub(crate) struct Backend {
     shared: Arc<SqlDatabase>,
@@ -132,6 +169,9 @@ pub(crate) struct Backend {
     statement_start_us: i64,
     /// The room to spill of a session that has a `temp_file_limit`.
     limited_runtime: RefCell<Option<QueryRuntime>>,
+    known_styles: RefCell<Option<KnownStyles>>,
+    /// The issuer that the statement before used, for the commit that comes next.
+    kept_issuer: Option<IoContext>,
     /// Enforces `statement_timeout`.
     timer: Option<Alarm>,
     activity: Arc<Activity>,
@@ -159,6 +199,8 @@ impl Backend {
             is_begun: false,
             execute_depth: 0,
             limited_runtime: RefCell::new(None),
+            known_styles: RefCell::new(None),
+            kept_issuer: None,
             transaction_start_us: start_us,
             statement_start_us: start_us,
             timer: None,
@@ -183,6 +225,11 @@ impl Backend {
     /// What reads have to tell the client, whichever thread they are on.
     pub fn warnings(&self) -> Arc<SessionWarnings> {
         Arc::clone(lock_session(&self.engine).warnings())
+    }
+
+    /// Changes with every change of a setting.
+    pub fn settings_version(&self) -> u64 {
+        lock_session(&self.engine).settings().version()
     }
 
     /// The reported settings as they are now. Does not block: nobody else holds the session.
@@ -245,6 +292,7 @@ impl Backend {
 
     /// Begins a statement, and with it a transaction unless one is in progress.
     fn begin_statement(&mut self) -> Result<(), SqlError> {
+        self.kept_issuer = None;
         let mut session = lock_session(&self.engine);
         let begins = !session.in_transaction();
         session.begin_statement()?;
@@ -396,7 +444,7 @@ impl Backend {
         if !std::mem::take(&mut self.is_begun) {
             self.begin_running(prepared)?;
         }
-        let values = prepared.values(params, &self.styles().input)?;
+        let values = prepared.values(params, &self.input_style())?;
         match statement {
             Statement::Query(query) => self.select(prepared, query, &values).map(Finished::Outcome),
             Statement::Insert(insert) => {
@@ -525,34 +573,31 @@ impl Backend {
         )
     }
 
+    /// What reading values depends on.
+    fn input_style(&self) -> InputStyle {
+        let (input, _) = self.read_styles();
+        input
+    }
+
     /// What reading and printing values depends on.
     fn styles(&self) -> Arc<Styles> {
+        let (input, output) = self.read_styles();
+        Arc::new(Styles::new(input, output))
+    }
+
+    fn read_styles(&self) -> (InputStyle, OutputStyle) {
         let session = lock_session(&self.engine);
         let settings = session.settings();
-        let time_zone = TimeZone::parse(settings.text("TimeZone")).unwrap_or_else(TimeZone::utc);
-        let default = (DateStyle::Iso, DateOrder::Mdy);
-        let (date_style, date_order) =
-            parse_date_style(settings.text("DateStyle"), default).unwrap_or(default);
-        let bytea_output = match settings.text("bytea_output") {
-            "escape" => trunkline_types::ByteaOutput::Escape,
-            _ => trunkline_types::ByteaOutput::Hex,
+        let mut known = self.known_styles.borrow_mut();
+        let known = match &mut *known {
+            Some(known) if known.settings_version == settings.version() => known,
+            outdated => outdated.insert(KnownStyles::read(settings)),
         };
-        Arc::new(Styles::new(
-            InputStyle {
-                time_zone: time_zone.clone(),
-                date_order,
-                now_us: self.transaction_start_us,
-            },
-            OutputStyle {
-                time_zone,
-                date_style,
-                date_order,
-                extra_float_digits: i32::try_from(settings.integer("extra_float_digits"))
-                    .unwrap_or(1),
-                bytea_output,
-                names: None,
-            },
-        ))
+        let input = InputStyle {
+            now_us: self.transaction_start_us,
+            ..known.input.clone()
+        };
+        (input, known.output.clone())
     }
 
     /// A planner for the running statement.

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use trunkline_engine::{Load, LoadColumns, relation_tag};
+use trunkline_engine::relation_tag;
 use trunkline_txn::LockMode;
 use trunkline_wal::{FlushFuture, WalError};
 
@@ -18,7 +18,6 @@ use super::insert_plan::{InsertPlan, Source};
 use super::{Backend, Prepared};
 use crate::error::SqlError;
 use crate::outcome::{Outcome, Param, TransactionStatus};
-use crate::query::ParameterValues;
 use crate::relations::lock_session;
 use crate::statement::{Statement, TransactionStatement};
 
@@ -39,7 +38,13 @@ impl Committing {
     /// Waits.
     pub async fn flushed(self) -> Result<(), WalError> {
         match self.0 {
-            Some(flush) => flush.await,
+            Some(flush) => {
+                if flush.has_company() {
+                    // Whose statements are ready now commit with this one.
+                    tokio::task::yield_now().await;
+                }
+                flush.await
+            }
             None => Ok(()),
         }
     }
@@ -142,7 +147,10 @@ impl Backend {
         )
             -> Result<Option<trunkline_engine::LogWait>, trunkline_engine::EngineError>,
     ) -> Result<Option<Committing>, SqlError> {
-        let mut io = self.issuer()?;
+        let mut io = match self.kept_issuer.take() {
+            Some(io) => io,
+            None => self.issuer()?,
+        };
         let begun = begin(&mut lock_session(&self.engine), &mut io)?;
         let wal = self.shared.database().wal();
         Ok(begun.map(|wait| Committing(wait.lsn().map(|lsn| wal.flush_async(io, lsn)))))
@@ -199,17 +207,10 @@ impl Backend {
         plan: &InsertPlan,
         params: Vec<Param>,
     ) -> Result<u64, SqlError> {
-        let styles = self.styles();
-        let values: ParameterValues = prepared.values(params, &styles.input)?;
-        let relation = Arc::clone(&plan.relation);
-        let columns = LoadColumns::all(&relation);
-        let mut load = Load::begin(
-            &mut lock_session(&self.engine),
-            relation,
-            columns,
-            false,
-            styles.output.clone(),
-        )?;
+        let values = prepared.values(params, &self.input_style())?;
+        let mut io = self.issuer()?;
+        let mut session = lock_session(&self.engine);
+        let mut insert = plan.insert();
         let mut row: Vec<Option<&[u8]>> = Vec::new();
         for sources in &plan.rows {
             row.clear();
@@ -217,8 +218,10 @@ impl Backend {
                 Source::Constant(payload) => payload.as_deref(),
                 Source::Parameter(index) => values.values[*index].as_deref(),
             }));
-            load.row(&row)?;
+            insert.insert(&mut session, &mut io, &row)?;
         }
-        Ok(load.finish()?)
+        drop(session);
+        self.kept_issuer = Some(io);
+        Ok(plan.rows.len() as u64)
     }
 }

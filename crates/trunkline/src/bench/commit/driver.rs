@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use trunkline_engine::{Database, EngineError, Load, LoadColumns, OpenOptions, Session};
-use trunkline_sql::{SqlDatabase, SqlSession, StartupParameters};
+use trunkline_engine::{Database, EngineError, LoadColumns, OpenOptions, RowInsert, Session};
+use trunkline_sql::{IoWatch, SqlDatabase, SqlSession, StartupParameters};
 use trunkline_txn::LockMode;
 use trunkline_types::OutputStyle;
 
@@ -17,6 +17,7 @@ use crate::setting_arguments::parse_settings;
 /// An open database with the table.
 pub struct Driver {
     database: Arc<Database>,
+    _io_watch: IoWatch,
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ProgramError {
@@ -41,7 +42,11 @@ impl Driver {
             .run(&format!("CREATE TABLE {TABLE} {COLUMNS}"))
             .await
             .map_err(|error| failed(&error))?;
-        Ok(Driver { database })
+        let _io_watch = sql.watch_io().map_err(|error| failed(&error))?;
+        Ok(Driver {
+            database,
+            _io_watch,
+        })
     }
 
     /// Has sessions commit for a while, each after the other; commits in a second.
@@ -97,20 +102,16 @@ async fn commit_rows(
         Some(&4711_u64.to_le_bytes()),
         Some(text.as_bytes()),
     ];
+    let mut insert = None;
     while !stop.load(Ordering::Relaxed) {
         session.begin_statement()?;
         let mut io = session.issuer()?;
         let relation = session.open_relation(None, TABLE, LockMode::RowExclusive, &mut io)?;
-        let columns = LoadColumns::all(&relation);
-        let mut load = Load::begin(
-            &mut session,
-            relation,
-            columns,
-            false,
-            OutputStyle::default(),
-        )?;
-        load.row(&row)?;
-        load.finish()?;
+        let insert = insert.get_or_insert_with(|| {
+            let columns = LoadColumns::all(&relation);
+            RowInsert::new(relation, columns, OutputStyle::default())
+        });
+        insert.insert(&mut session, &mut io, &row)?;
         let Some(wait) = session.begin_sync(&mut io)? else {
             session.sync()?;
             continue;
