@@ -17,3 +17,4 @@ mod psql;
 mod rows;
 mod tpch;
 mod trunkline;
+mod unlogged;

@@ -412,6 +412,44 @@ fn after_an_unclean_stop_it_recovers_and_serves() {
     assert_eq!(exit_code, Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlogged_table_outlives_a_stop_and_is_emptied_by_a_kill() {
+    let temp = TempDir::new().unwrap();
+    let data_dir = temp.path().join("data");
+    let counts = "SELECT (SELECT count(*) FROM u)::text || ' ' || (SELECT count(*) FROM t)::text";
+    let fill = "INSERT INTO u SELECT * FROM generate_series(1, 3000)";
+    let server = Served::start(&data_dir);
+    let client = server.connect().await;
+    let make = format!("CREATE UNLOGGED TABLE u (a int); CREATE TABLE t (LIKE u); {fill}");
+    client.batch_execute(&make).await.unwrap();
+    client
+        .batch_execute("INSERT INTO t SELECT * FROM u")
+        .await
+        .unwrap();
+    assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
+
+    let server = Served::start(&data_dir);
+    let client = server.connect().await;
+    assert_eq!(column(&client, counts).await, ["3000 3000"]);
+    // Part of its rows is on disk for certain, part is not.
+    client
+        .batch_execute(&format!("{fill}; CHECKPOINT"))
+        .await
+        .unwrap();
+    client.batch_execute(fill).await.unwrap();
+    assert_eq!(column(&client, counts).await, ["9000 3000"]);
+    assert_eq!(server.stop(Signal::SIGKILL).0, None);
+
+    let server = Served::start(&data_dir);
+    let client = server.connect().await;
+    assert_eq!(column(&client, counts).await, ["0 3000"]);
+    client.batch_execute(fill).await.unwrap();
+    assert_eq!(column(&client, counts).await, ["3000 3000"]);
+    assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
+    let again = ["-c", "SELECT count(*) FROM u", "-c", "DROP TABLE u"];
+    assert!(printed(sql(&data_dir, &again, "")).contains("\n  3000\n"));
+}
+
 #[test]
 fn results_look_as_in_psql() {
     let temp = TempDir::new().unwrap();
