@@ -11,6 +11,7 @@ mod data_directory;
 mod disk_full;
 mod file_swap;
 mod log;
+mod log_positions;
 mod pages;
 mod postgres;
 mod psql;

@@ -46,7 +46,7 @@ pub use parse::{parse_expression, parse_query, parse_statement};
 pub use pgtype::{CoercionContext, PgType, resolve_type};
 pub use scan::{BatchStream, RelationScan, RelationSource, ScanBatch, ScanRequest};
 pub use session::{
-    ExternalFunction, ExternalFunctions, ExternalResult, Relation, RelationColumn,
+    ExternalFunction, ExternalFunctions, ExternalResult, LogPosition, Relation, RelationColumn,
     SessionFunctions, SystemRow, TableResolver,
 };
 pub use value::Styles;
