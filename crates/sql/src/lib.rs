@@ -11,6 +11,7 @@
 //! | [`query`] | queries as PostgreSQL means them, over DataFusion |
 //! | [`relations`] | tables and views as the query layer sees them |
 //! | [`views`] | what the monitoring views show |
+//! | [`arrow_form`] | results as Arrow's own types |
 //! | [`outcome`] | what a statement gives back, over bounded channels |
 //! | [`database`] | what all sessions share: the executor, memory for queries |
 //!
@@ -25,6 +26,7 @@
 //! Blocking code runs on engine threads, DataFusion on an executor of its own, and the caller's
 //! threads only wait for channels.
 
+pub mod arrow_form;
 pub mod error;
 pub mod outcome;
 pub mod query;
@@ -37,4 +39,6 @@ mod session;
 mod views;
 
 pub use database::SqlDatabase;
+/// The Arrow that results come in.
+pub use datafusion::arrow;
 pub use session::{Prepared, SqlSession, StartupParameters};
