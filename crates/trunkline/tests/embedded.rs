@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use futures::poll;
 use tempfile::TempDir;
 use trunkline::arrow::array::{Array, AsArray, RecordBatch};
 use trunkline::arrow::datatypes::{
@@ -60,6 +61,23 @@ async fn calls_commit_and_what_is_left_unfinished_is_undone() {
     load.write("4\n").await.unwrap();
     drop(load);
     assert_eq!(count(&mut one, "SELECT count(*) FROM t").await, 3);
+    one.execute("BEGIN; INSERT INTO t VALUES (5)")
+        .await
+        .unwrap();
+    drop(one.copy_in("COPY t FROM STDIN").await.unwrap());
+    assert_eq!(one.execute("COMMIT").await.unwrap(), ["ROLLBACK"]);
+    // So is a call that is left, here while it waits for a lock.
+    for _ in 0..3 {
+        two.execute("BEGIN; LOCK TABLE t").await.unwrap();
+        let mut left = Box::pin(one.execute("INSERT INTO t VALUES (6)"));
+        assert!(poll!(&mut left).is_pending());
+        drop(left);
+        let mut left = Box::pin(one.query("INSERT INTO t VALUES (6)"));
+        assert!(poll!(&mut left).is_pending());
+        drop(left);
+        two.execute("COMMIT").await.unwrap();
+        assert_eq!(count(&mut one, "SELECT count(*) FROM t").await, 3);
+    }
     let mut load = one.copy_in("COPY t FROM STDIN").await.unwrap();
     load.write("4\nfive\n").await.unwrap();
     let error = load.finish().await.unwrap_err();

@@ -5,7 +5,6 @@ use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::CopyIn;
 
 use super::Session;
-use super::session::Left;
 
 /// A running load. Dropping it unfinished undoes it.
 #[derive(Debug)]
@@ -36,8 +35,7 @@ impl<'s> Load<'s> {
         let Load { session, copy } = self;
         match copy.finish().await {
             Ok(tag) => {
-                session.left = Left::Nothing;
-                session.session.sync().await?;
+                session.finish().await?;
                 let rows = tag.strip_prefix("COPY ").and_then(|rows| rows.parse().ok());
                 rows.ok_or_else(|| SqlError::internal(format!("a load ended with {tag:?}")))
             }

@@ -7,7 +7,6 @@ use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::RowStream;
 
 use super::Session;
-use super::session::Left;
 
 /// Rows as they come, in batches. The statement is over, and committed outside of a transaction
 /// block, once [`Rows::next`] has given None or an error; dropping it earlier stops the query.
@@ -53,8 +52,7 @@ impl<'s> Rows<'s> {
             None => {
                 self.tag = stream.tag().text(self.rows);
                 self.stream = None;
-                self.session.left = Left::Nothing;
-                self.session.session.sync().await?;
+                self.session.finish().await?;
                 return Ok(None);
             }
             Some(batch) => batch.and_then(|rows| self.form.batch(&rows)),
@@ -66,8 +64,7 @@ impl<'s> Rows<'s> {
             }
             Err(error) => {
                 self.stream = None;
-                self.session.left = Left::Nothing;
-                self.session.session.abort().await;
+                self.session.undo().await;
                 Err(error)
             }
         }

@@ -11,20 +11,21 @@ use super::{Load, Rows};
 
 /// What the last call left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+enum Left {
     Nothing,
     /// Rows of which not all were read.
     Rows,
-    /// A load that was not finished, which undoes it.
-    Load,
+    /// A load that was not finished, or a call that was not awaited to its end: to be undone.
+    Unfinished,
 }
 
 /// A session. Outside of BEGIN and COMMIT each call commits what it did, or undoes all of it.
-/// Dropping a session rolls back what is open.
+/// The next call undoes one whose future was dropped before its end, unless its commit had begun; it
+/// waits for what that one was at. Dropping a session rolls back what is open.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) session: SqlSession,
-    pub(super) left: Left,
+    session: SqlSession,
+    left: Left,
     _count: Arc<()>,
 }
 
@@ -44,7 +45,10 @@ impl Session {
     /// The first statement's that fails.
     pub async fn execute(&mut self, sql: &str) -> Result<Vec<String>, SqlError> {
         self.settle().await?;
-        self.session.run(sql).await
+        self.left = Left::Unfinished;
+        let result = self.session.run(sql).await;
+        self.left = Left::Nothing;
+        result
     }
 
     /// Runs one statement; its rows come in Arrow's types, as they are read.
@@ -66,10 +70,10 @@ impl Session {
         params: Vec<Param>,
     ) -> Result<Rows<'_>, SqlError> {
         self.settle().await?;
+        self.left = Left::Unfinished;
         let prepared = self.session.prepare(sql, &[]).await?;
         let wanted = prepared.param_types().len();
         if wanted != params.len() {
-            self.session.abort().await;
             return Err(SqlError::new(
                 "08P01",
                 format!(
@@ -85,20 +89,16 @@ impl Session {
                 Ok(Rows::new(self, form, Some(rows), String::new()))
             }
             Outcome::Command { tag } => {
-                self.session.sync().await?;
+                self.finish().await?;
                 Ok(Rows::new(self, form, None, tag))
             }
             Outcome::Empty => {
-                self.session.sync().await?;
+                self.finish().await?;
                 Ok(Rows::new(self, form, None, String::new()))
             }
-            outcome @ (Outcome::CopyIn(_) | Outcome::CopyOut(_)) => {
-                drop(outcome);
-                self.session.abort().await;
-                Err(SqlError::not_supported(
-                    "COPY with the client gives no rows",
-                ))
-            }
+            Outcome::CopyIn(_) | Outcome::CopyOut(_) => Err(SqlError::not_supported(
+                "COPY with the client gives no rows",
+            )),
         }
     }
 
@@ -108,20 +108,14 @@ impl Session {
     /// The statement's; 42601 for any other.
     pub async fn copy_in(&mut self, sql: &str) -> Result<Load<'_>, SqlError> {
         self.settle().await?;
+        self.left = Left::Unfinished;
         let prepared = self.session.prepare(sql, &[]).await?;
         match self.session.execute(&prepared, Vec::new()).await? {
-            Outcome::CopyIn(copy) => {
-                self.left = Left::Load;
-                Ok(Load::new(self, copy))
-            }
-            other => {
-                drop(other);
-                self.session.abort().await;
-                Err(SqlError::new(
-                    "42601",
-                    "the statement is not COPY ... FROM STDIN",
-                ))
-            }
+            Outcome::CopyIn(copy) => Ok(Load::new(self, copy)),
+            _ => Err(SqlError::new(
+                "42601",
+                "the statement is not COPY ... FROM STDIN",
+            )),
         }
     }
 
@@ -139,15 +133,30 @@ impl Session {
         Ok(&mut self.session)
     }
 
-    /// Ends what the last call left open.
+    /// Ends what the last call left open. May be left itself, and is called again then.
     async fn settle(&mut self) -> Result<(), SqlError> {
-        match std::mem::replace(&mut self.left, Left::Nothing) {
+        match self.left {
             Left::Nothing => Ok(()),
-            Left::Rows => self.session.sync().await,
-            Left::Load => {
-                self.session.abort().await;
+            Left::Rows => self.finish().await,
+            Left::Unfinished => {
+                self.undo().await;
                 Ok(())
             }
         }
+    }
+
+    /// Commits, outside of a transaction block.
+    pub(super) async fn finish(&mut self) -> Result<(), SqlError> {
+        self.left = Left::Unfinished;
+        let result = self.session.sync().await;
+        self.left = Left::Nothing;
+        result
+    }
+
+    /// Undoes, all of the transaction block if there is one.
+    pub(super) async fn undo(&mut self) {
+        self.left = Left::Unfinished;
+        self.session.abort().await;
+        self.left = Left::Nothing;
     }
 }
