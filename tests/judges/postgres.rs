@@ -237,6 +237,11 @@ impl Cluster {
         self.control(&["-w", "-m", "fast", "stop"]);
     }
 
+    /// Ends the server as a crash does: the next start recovers.
+    pub fn kill(&self) {
+        self.control(&["-w", "-m", "immediate", "stop"]);
+    }
+
     fn control(&self, arguments: &[&str]) {
         let data = self.data();
         let mut all = vec!["-s", "-D", data.to_str().unwrap()];

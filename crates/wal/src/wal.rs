@@ -150,6 +150,12 @@ impl Wal {
         self.progress.durable()
     }
 
+    /// Everything before has been written, which makes it durable only where no sync follows
+    /// (`GetXLogWriteRecPtr`). Costs one load.
+    pub fn written_lsn(&self) -> Lsn {
+        self.progress.written()
+    }
+
     /// Where the last record ends, published or not (`GetXLogInsertRecPtr`, give or take the header of
     /// a page that is not begun).
     pub fn insert_lsn(&self) -> Lsn {

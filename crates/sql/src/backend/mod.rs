@@ -19,6 +19,7 @@ mod facts;
 mod functions;
 mod insert;
 mod insert_plan;
+mod log_functions;
 mod named;
 mod prepared;
 mod queries;
