@@ -53,13 +53,13 @@ impl BufferPool {
         ctx: &mut IoContext,
         rel_fork: RelFork,
         count: u32,
-        mut strategy: Option<&mut Strategy>,
+        strategy: Option<&mut Strategy>,
         wanted: impl FnOnce(BlockNumber) -> u32,
         added: impl FnOnce(Range<BlockNumber>),
     ) -> Result<Vec<PinnedBuffer>, BufferError> {
         assert!(count > 0, "an extension by no blocks");
         let account = IoAccount::of(strategy.as_deref());
-        let mut victims = self.victims(ctx, count, strategy.as_deref_mut())?;
+        let mut victims = self.victims(ctx, count, strategy)?;
         let guard = self.lock_extension(rel_fork);
         let first = self.nblocks(rel_fork)?;
         victims.truncate(wanted(first) as usize);

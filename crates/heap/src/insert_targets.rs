@@ -358,3 +358,119 @@ impl InsertTargets {
         tables.remove(&locator);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use trunkline_pgformat::{DEFAULTTABLESPACE_OID, Oid};
+
+    const TABLE: RelFileLocator = RelFileLocator {
+        spc_oid: DEFAULTTABLESPACE_OID,
+        db_oid: Oid(5),
+        rel_number: 16384,
+    };
+
+    fn of_table(
+        targets: &InsertTargets,
+        blocks: BlockNumber,
+    ) -> Result<Arc<TableTargets>, Infallible> {
+        targets.table(TABLE, || Ok(blocks))
+    }
+
+    fn page(block: BlockNumber, contents: Contents) -> Option<LanePage> {
+        Some(LanePage { block, contents })
+    }
+
+    #[test]
+    fn a_page_has_one_user_at_a_time() {
+        let targets = InsertTargets::new(2);
+        let table = of_table(&targets, 3).unwrap();
+        let mut first = table.take(10, false);
+        assert_eq!(first.pop_partial(), Some(2));
+        assert!(first.is_empty());
+        // The first user has added pages meanwhile: its last one is not the second one's to use.
+        assert!(of_table(&targets, 10).unwrap().take(10, false).is_empty());
+        first.push_empty(5);
+        targets.give_back(TABLE, first.clone());
+        assert!(table.move_on(0, None, 0, 100));
+        assert_eq!(table.page(0), page(5, Contents::Nothing));
+        assert!(table.take(10, false).is_empty());
+        targets.forget(TABLE);
+        targets.give_back(TABLE, first);
+        assert!(of_table(&targets, 0).unwrap().take(10, false).is_empty());
+    }
+
+    #[test]
+    fn a_page_is_made_anew_by_one() {
+        let targets = InsertTargets::new(1);
+        let table = of_table(&targets, 0).unwrap();
+        let mut spare = SparePages::default();
+        spare.push_empty(7);
+        table.give_back(spare);
+        assert!(table.move_on(0, None, 0, 100));
+        let first = table.page(0).unwrap();
+        assert!(table.begin_page(0, first));
+        assert!(!table.begin_page(0, first));
+        assert_eq!(table.page(0), page(7, Contents::Tuples));
+    }
+
+    #[test]
+    fn who_extends_after_another_adds_nothing_if_there_is_something() {
+        let targets = InsertTargets::new(4);
+        let table = of_table(&targets, 1000).unwrap();
+        // The table's last page.
+        table.take(1, false);
+        let wanted = |extension: &LaneExtension<'_>, lane| extension.wanted(1000, lane, None, 100);
+        let (first, second) = (table.begin_extension(), table.begin_extension());
+        assert_eq!(first.pages(), EXTENSION_PAGES_MAX);
+        assert_eq!(wanted(&first, 0), EXTENSION_PAGES_MAX);
+        first.added(1000..1008);
+        assert_eq!(wanted(&second, 0), 0);
+        assert_eq!(wanted(&second, 1), 0, "another lane finds the same pages");
+        // The lane has moved on, though no page is spare any more.
+        assert!(table.move_on(0, None, 0, 100));
+        table.take(10, false);
+        assert_eq!(wanted(&second, 0), 0);
+        assert_eq!(wanted(&second, 1), 1, "as many as it has buffers for");
+        // One that failed is none.
+        drop((first, second));
+        assert_eq!(table.begin_extension().pages(), EXTENSION_PAGES_MAX);
+        assert_eq!(table.page(0), page(1000, Contents::Nothing));
+    }
+
+    #[test]
+    fn a_lane_leaves_room_to_others_and_does_not_come_back_for_more_than_there_is() {
+        let targets = InsertTargets::new(1);
+        let table = of_table(&targets, 1).unwrap();
+        assert!(table.move_on(0, None, 0, 5000));
+        let full = table.page(0);
+        assert_eq!(full, page(0, Contents::Tuples));
+        assert!(!table.move_on(0, full, 3000, 5000));
+        assert_eq!(table.page(0), full, "it stays for shorter ones");
+        table.begin_extension().added(1..2);
+        assert!(table.move_on(0, full, 3000, 5000));
+        let next = table.page(0);
+        assert_eq!(next, page(1, Contents::Nothing));
+        assert!(table.move_on(0, full, 3000, 5000), "somebody was first");
+        assert_eq!(table.page(0), next);
+        assert!(!table.move_on(0, next, 100, 3001));
+        assert!(table.move_on(0, next, 100, 3000));
+        assert_eq!(table.page(0), full);
+    }
+
+    #[test]
+    fn how_many_lanes_and_pages_a_table_gets_depends_on_its_size() {
+        assert_eq!(
+            [0, 8, 15, 16, 10_000].map(|blocks| used_lanes(blocks, 6)),
+            [1, 1, 1, 2, 6]
+        );
+        assert_eq!(
+            [0, 16, 31, 32, 128, 10_000].map(extension_pages),
+            [1, 1, 1, 2, 8, 8]
+        );
+        let table = TableTargets::new(6, 10_000);
+        let lanes: std::collections::BTreeSet<usize> = (100..120).map(|n| table.lane(n)).collect();
+        assert_eq!(lanes.len(), 6);
+    }
+}

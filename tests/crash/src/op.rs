@@ -15,7 +15,7 @@ pub enum Op {
     Rollback,
     /// CREATE TABLE.
     Create(&'static str, RelationPersistence),
-    /// COPY of so many rows; of few, INSERT.
+    /// COPY of so many rows; of few, an INSERT of each.
     Load(&'static str, u32),
     /// The same without waiting for the log, outside of a block.
     LoadAsync(&'static str, u32),

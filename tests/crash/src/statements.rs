@@ -7,7 +7,7 @@ use trunkline_catalog::{
     ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids,
 };
 use trunkline_engine::{
-    CheckpointerStep, Database, EngineError, Load, LoadColumns, Session, TableScan,
+    CheckpointerStep, Database, EngineError, Load, LoadColumns, RowInsert, Session, TableScan,
 };
 use trunkline_sim::SimDisk;
 use trunkline_txn::LockMode;
@@ -17,6 +17,9 @@ use crate::ledger::Ledger;
 use crate::op::Op;
 use crate::tables::{NAMES, Rows, State, Table};
 use crate::workload::{SESSIONS, Turn};
+
+/// Rows of a load that are inserted one by one, at most.
+const SINGLE_ROWS_MAX: u32 = 3;
 
 /// Bytes of a row's text.
 const TEXT_BYTES: usize = 300;
@@ -184,6 +187,9 @@ fn letter(number: u32) -> u8 {
 fn load(session: &mut Session, name: &str, rows: u32, ending: Ending) -> Result<(), EngineError> {
     let relation = relation(session, name, LockMode::RowExclusive)?;
     let columns = LoadColumns::all(&relation);
+    if rows <= SINGLE_ROWS_MAX && ending == Ending::Finished {
+        return insert(session, relation, columns, rows);
+    }
     let frozen = ending == Ending::Frozen;
     let mut load = Load::begin(session, relation, columns, frozen, OutputStyle::default())?;
     for row in 0..rows {
@@ -194,6 +200,23 @@ fn load(session: &mut Session, name: &str, rows: u32, ending: Ending) -> Result<
         return load.row(&[Some(&[0; 4]), Some(&[b'x'; 9000])]);
     }
     load.finish().map(drop)
+}
+
+/// The same rows one by one.
+fn insert(
+    session: &mut Session,
+    relation: Arc<RelationDesc>,
+    columns: LoadColumns,
+    rows: u32,
+) -> Result<(), EngineError> {
+    let mut io = session.issuer()?;
+    let mut insert = RowInsert::new(relation, columns, OutputStyle::default());
+    for row in 0..rows {
+        let text = [letter(row); TEXT_BYTES];
+        let values: [Option<&[u8]>; 2] = [Some(&row.to_le_bytes()), Some(&text)];
+        insert.insert(session, &mut io, &values)?;
+    }
+    Ok(())
 }
 
 fn found_rows(session: &mut Session, name: &str) -> Result<Rows, EngineError> {
