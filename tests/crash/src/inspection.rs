@@ -66,6 +66,8 @@ pub struct RecordCounts {
     pub end: Lsn,
     /// By resource manager.
     pub by_rmgr: BTreeMap<String, u64>,
+    /// Page images that are compressed.
+    pub compressed: u64,
     /// The files of the first and the last record.
     pub segments: [String; 2],
 }
@@ -76,10 +78,14 @@ pub fn count_records(disk: &SimDisk, path: &Path) -> RecordCounts {
         let control = control(disk, path, io);
         let start = control.check_point_copy.redo;
         let mut reader = reader(disk, path, &control, start);
-        let mut by_rmgr = BTreeMap::new();
+        let (mut by_rmgr, mut compressed) = (BTreeMap::new(), 0);
         let mut end = start;
         loop {
-            let next = reader.next(io, |_, record| record.header.rmgr.to_string());
+            let next = reader.next(io, |_, record| {
+                let images = record.blocks.iter().filter_map(|block| block.image);
+                compressed += images.filter(|image| image.compression().is_some()).count() as u64;
+                record.header.rmgr.to_string()
+            });
             let Ok(rmgr) = next.unwrap() else {
                 break;
             };
@@ -92,6 +98,7 @@ pub fn count_records(disk: &SimDisk, path: &Path) -> RecordCounts {
             start,
             end,
             by_rmgr,
+            compressed,
             segments: [size.segment_of(start), size.segment_before(end)]
                 .map(|segment| size.file_name(timeline, segment)),
         }

@@ -39,6 +39,6 @@ mod workload;
 
 pub use case::{Case, Kind, Outcome, ParseNameError};
 pub use inspection::{RecordCounts, count_records};
-pub use machine::Place;
+pub use machine::{Place, wal_compression};
 pub use power_cut::{crashed, recover_and_stop, run_on as run_power_cut_on};
 pub use workload::Workload;
