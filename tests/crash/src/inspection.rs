@@ -20,18 +20,18 @@ const DIRECTORIES: [&str; 2] = ["base/5", "global"];
 /// Of the first page of a segment (`SizeOfXLogLongPHD`).
 const LONG_HEADER_BYTES: u64 = 40;
 
-fn with_issuer<T>(disk: &SimDisk, body: impl FnOnce(&mut IoContext) -> T) -> T {
+pub(crate) fn with_issuer<T>(disk: &SimDisk, body: impl FnOnce(&mut IoContext) -> T) -> T {
     let aio = Aio::start_with(AioConfig::default(), Arc::new(disk.clone())).unwrap();
     let mut io = aio.issuer(1).unwrap();
     body(&mut io)
 }
 
-fn control(disk: &SimDisk, path: &Path, io: &mut IoContext) -> ControlFile {
+pub(crate) fn control(disk: &SimDisk, path: &Path, io: &mut IoContext) -> ControlFile {
     let bytes = read_file(disk, io, &path.join("global/pg_control")).unwrap();
     ControlFile::decode(&bytes).unwrap()
 }
 
-fn reader(disk: &SimDisk, path: &Path, control: &ControlFile, start: Lsn) -> WalReader {
+pub(crate) fn reader(disk: &SimDisk, path: &Path, control: &ControlFile, start: Lsn) -> WalReader {
     let config = WalConfig::new(
         path.join("pg_wal"),
         control.check_point_copy.this_time_line_id,
@@ -42,7 +42,7 @@ fn reader(disk: &SimDisk, path: &Path, control: &ControlFile, start: Lsn) -> Wal
 }
 
 /// Reads the log from `start` on, to its end.
-fn end_of_log(
+pub(crate) fn end_of_log(
     disk: &SimDisk,
     path: &Path,
     control: &ControlFile,

@@ -13,6 +13,7 @@ use trunkline_sim::SimDisk;
 use trunkline_txn::LockMode;
 use trunkline_types::OutputStyle;
 
+use crate::hole::end_unit;
 use crate::ledger::Ledger;
 use crate::op::Op;
 use crate::tables::{NAMES, Rows, State, Table};
@@ -107,6 +108,15 @@ fn perform(database: &Arc<Database>, session: &mut Session, op: Op) -> Result<()
             session.drop_table(&relation, &mut session.issuer()?)
         }),
         Op::Checkpoint => database.checkpoint(&mut session.issuer()?),
+        Op::Units(count) => {
+            let mut io = session.issuer()?;
+            for _ in 0..count {
+                let last = end_unit(database, &mut io)?;
+                database.wal().start_flush(&mut io, last.end)?;
+                io.submit();
+            }
+            Ok(())
+        }
         Op::Background(steps) => {
             let mut io = session.issuer()?;
             for _ in 0..steps {
