@@ -11,7 +11,7 @@ use crate::inspection::{check_crashed, check_stopped};
 use crate::ledger::Ledger;
 use crate::machine::{Place, open};
 use crate::op::Op;
-use crate::statements::{run as run_turns, state};
+use crate::statements::{files, run as run_turns, state};
 use crate::tables::State;
 use crate::workload::{Workload, random};
 
@@ -148,7 +148,8 @@ pub fn finish(disk: &SimDisk, place: &Place, seed: u64, ledger: &Ledger, crashed
     let turns = [(0, Op::Create("x", Permanent)), (0, Op::Load("x", 30))];
     run_turns(&database, disk, &turns, &mut ledger);
     assert!(ledger.refused.is_empty(), "{:?}", ledger.refused);
+    let files = files(&database);
     database.stop().unwrap();
     drop(database);
-    check_stopped(disk, &place.path, ledger.last())
+    check_stopped(disk, &place.path, &files)
 }

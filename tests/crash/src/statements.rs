@@ -1,5 +1,6 @@
 //! Operations through sessions, and reading what is there.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -226,6 +227,19 @@ fn found_rows(session: &mut Session, name: &str) -> Result<Rows, EngineError> {
             |_| ControlFlow::Continue(()),
         )?;
     Ok(rows)
+}
+
+/// The numbers of all tables' files.
+pub fn files(database: &Arc<Database>) -> BTreeSet<u32> {
+    let mut session = database.session("postgres", &[]).unwrap();
+    let numbers = NAMES.into_iter().filter_map(|name| {
+        let relation = statement(&mut session, |session| {
+            let mut io = session.issuer()?;
+            session.open_relation_if_exists(None, name, LockMode::AccessShare, &mut io)
+        });
+        Some(relation.unwrap()?.locator.rel_number)
+    });
+    numbers.collect()
 }
 
 /// All tables as they are now.

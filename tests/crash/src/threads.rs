@@ -11,7 +11,7 @@ use crate::inspection::{check_crashed, check_stopped};
 use crate::ledger::Ledger;
 use crate::machine::{Place, open, open_with};
 use crate::op::Op;
-use crate::statements::{commits, run as run_turns, state};
+use crate::statements::{commits, files, run as run_turns, state};
 use crate::tables::State;
 
 /// Among how many steps the power fails.
@@ -75,6 +75,7 @@ pub fn run(place: &Place, case: Case) -> Outcome {
     let disk = disk.restart();
     let database = open(&disk, &place.path, seed).unwrap();
     assert_eq!(state(&database), *ledger.last());
+    let files = files(&database);
     database.stop().unwrap();
     drop(database);
     Outcome {
@@ -82,6 +83,6 @@ pub fn run(place: &Place, case: Case) -> Outcome {
         struck: case.at <= STEPS,
         filled,
         refused: 0,
-        leaked: check_stopped(&disk, &place.path, ledger.last()),
+        leaked: check_stopped(&disk, &place.path, &files),
     }
 }
