@@ -1,5 +1,6 @@
 //! Operations through sessions, and reading what is there.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use trunkline_sim::SimDisk;
 use trunkline_txn::LockMode;
 use trunkline_types::OutputStyle;
 
+use crate::hole::end_unit;
 use crate::ledger::Ledger;
 use crate::op::Op;
 use crate::tables::{NAMES, Rows, State, Table};
@@ -110,6 +112,15 @@ fn perform(database: &Arc<Database>, session: &mut Session, op: Op) -> Result<()
             session.drop_table(&relation, &mut session.issuer()?)
         }),
         Op::Checkpoint => database.checkpoint(&mut session.issuer()?),
+        Op::Units(count) => {
+            let mut io = session.issuer()?;
+            for _ in 0..count {
+                let last = end_unit(database, &mut io)?;
+                database.wal().start_flush(&mut io, last.end)?;
+                io.submit();
+            }
+            Ok(())
+        }
         Op::Background(steps) => {
             let mut io = session.issuer()?;
             for _ in 0..steps {
@@ -239,6 +250,19 @@ fn found_rows(session: &mut Session, name: &str) -> Result<Rows, EngineError> {
             |_| ControlFlow::Continue(()),
         )?;
     Ok(rows)
+}
+
+/// The numbers of all tables' files.
+pub fn files(database: &Arc<Database>) -> BTreeSet<u32> {
+    let mut session = database.session("postgres", &[]).unwrap();
+    let numbers = NAMES.into_iter().filter_map(|name| {
+        let relation = statement(&mut session, |session| {
+            let mut io = session.issuer()?;
+            session.open_relation_if_exists(None, name, LockMode::AccessShare, &mut io)
+        });
+        Some(relation.unwrap()?.locator.rel_number)
+    });
+    numbers.collect()
 }
 
 /// All tables as they are now.

@@ -6,17 +6,19 @@ use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use trunkline_aio::{OsStorage, Storage};
+use trunkline_aio::{Alarm, AlarmAction, Alarms, Clock, OsStorage, Storage};
 use trunkline_engine::{
     CheckpointerStep, Database, Foundation, InitOptions, Session, initialise_with,
 };
-use trunkline_pgformat::ForkNumber;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::segment::SegmentSize;
+use trunkline_pgformat::{ForkNumber, Lsn};
 use trunkline_txn::LockMode;
 
 use crate::log::logged;
@@ -102,7 +104,86 @@ fn what_had_committed_is_there_after_a_crash() {
     }
 }
 
-/// PostgreSQL 18's lines, in its order, but for the times that CPUs took.
+/// A second goes by whenever somebody looks.
+#[derive(Default)]
+struct TickingClock {
+    seconds: AtomicU64,
+    /// Never sounded: nothing here has a timeout.
+    alarms: Alarms,
+}
+
+impl Clock for TickingClock {
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.seconds.fetch_add(1, Ordering::SeqCst))
+    }
+    fn since_epoch(&self) -> Duration {
+        Duration::from_secs(1_800_000_000) + self.monotonic()
+    }
+    fn park_until(&self, _: Duration) {
+        unreachable!("one thread does everything, and waits for nobody");
+    }
+    fn alarm(&self, at: Duration, action: AlarmAction) -> std::io::Result<Alarm> {
+        Ok(self.alarms.set(at, action))
+    }
+}
+
+/// With the smallest window for reading ahead, which asserts that it keeps to its bounds.
+#[test]
+fn a_long_recovery_tells_how_far_it_is() {
+    let rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    for _ in 0..40 {
+        load(&mut session, "t", 50, false).unwrap();
+    }
+    let end = rig.database().wal().insert_lsn();
+    for (interval, is_told) in [("10s", true), ("0", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        copy_directory(&rig.path, &path);
+        std::fs::remove_file(path.join("postmaster.pid")).unwrap();
+        let redo = control(&path).check_point_copy.redo;
+        let foundation = Foundation {
+            clock: Arc::new(TickingClock::default()),
+            background: trunkline_engine::Background::Driven,
+            ..Foundation::default()
+        };
+        let mut options = options("sync");
+        for (name, value) in [
+            ("log_startup_progress_interval", interval),
+            ("wal_decode_buffer_size", "64kB"),
+            ("maintenance_io_concurrency", "1"),
+        ] {
+            options.overrides.push((name.into(), value.into()));
+        }
+        let (lines, database) = logged(|| Database::open_on(foundation, &path, &options).unwrap());
+        let mut last = redo;
+        let mut elapsed_s = 0;
+        let mut told = 0;
+        for (_, line) in &lines {
+            let start = "redo in progress, elapsed time: ";
+            let Some((elapsed, lsn)) = line
+                .strip_prefix(start)
+                .and_then(|rest| rest.split_once(".00 s, current LSN: "))
+            else {
+                continue;
+            };
+            told += 1;
+            let elapsed: u64 = elapsed.parse().unwrap();
+            assert!(elapsed >= elapsed_s + 10, "{lines:#?}");
+            elapsed_s = elapsed;
+            let (high, low) = lsn.split_once('/').unwrap();
+            let part = |text| u64::from_str_radix(text, 16).unwrap();
+            let lsn = Lsn(part(high) << 32 | part(low));
+            assert!(last < lsn && lsn < end, "{lines:#?}");
+            last = lsn;
+        }
+        assert_eq!(told > 3, is_told, "{lines:#?}");
+        database.stop().unwrap();
+    }
+}
+
+/// PostgreSQL 18's lines, in its order.
 #[test]
 fn a_recovery_is_told_in_postgresqls_words() {
     let mut rig = Rig::new();
@@ -129,6 +210,13 @@ fn a_recovery_is_told_in_postgresqls_words() {
             "no {expected:?}, in its place, in {lines:#?}"
         );
     }
+    let done = lines.iter().find(|line| line.starts_with("redo done at "));
+    let (_, usage) = done.unwrap().split_once(" system usage: ").unwrap();
+    let words = usage.replace(|c: char| c.is_ascii_digit(), "");
+    assert_eq!(
+        words, "CPU: user: . s, system: . s, elapsed: . s",
+        "{usage}"
+    );
     let ended = lines
         .iter()
         .find(|line| line.starts_with("invalid record length"));
@@ -463,15 +551,54 @@ fn postgresql_reads_log_and_control_file() {
     let mut checksums = judge("pg_checksums").unwrap();
     checksums.arg("--check").arg(&rig.path);
     assert!(output(checksums).contains("Bad checksums:  0"));
+    let lent = Lent::copy_of(&rig.path);
     let mut resetwal = judge("pg_resetwal").unwrap();
-    resetwal.arg("-n").arg(&rig.path);
-    // As root it refuses to run.
-    let resetwal = resetwal.env("LC_ALL", "C").output().unwrap();
-    let said = String::from_utf8_lossy(&resetwal.stderr).into_owned();
+    lent.run_as_owner(&mut resetwal);
+    resetwal.arg("-n").arg(&lent.path);
+    let resetwal = output(resetwal);
+    assert!(!resetwal.contains("guessed"), "{resetwal}");
     assert!(
-        resetwal.status.success() || said.contains("cannot be executed by \"root\""),
-        "{said}"
+        resetwal.contains("First log segment after reset"),
+        "{resetwal}"
     );
+}
+
+/// A copy of a data directory for programs of PostgreSQL that want it to be their user's, and refuse to
+/// run as root.
+struct Lent {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+    is_root: bool,
+}
+
+impl Lent {
+    /// Any user but root will do.
+    const UNPRIVILEGED: u32 = 65_534;
+
+    fn copy_of(data_dir: &Path) -> Lent {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        copy_directory(data_dir, &path);
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        Lent {
+            is_root: std::fs::metadata(&path).unwrap().uid() == 0,
+            _directory: directory,
+            path,
+        }
+    }
+
+    /// Gives the directory away, if need be, and makes `command` its owner's.
+    fn run_as_owner(&self, command: &mut Command) {
+        command.current_dir(&self.path);
+        if self.is_root {
+            let owner = format!("{0}:{0}", Self::UNPRIVILEGED);
+            let mut chown = Command::new("chown");
+            let chown = chown.arg("-R").arg(owner).arg(&self.path).status();
+            assert!(chown.unwrap().success());
+            command.uid(Self::UNPRIVILEGED).gid(Self::UNPRIVILEGED);
+        }
+    }
 }
 
 /// A transaction that has begun to load.
@@ -514,7 +641,6 @@ fn segments_have_the_size_of_the_cluster() {
 /// the image that ours has logged; and ours opens what it has left.
 #[test]
 fn postgresql_redoes_our_log() {
-    const UNPRIVILEGED: u32 = 65_534;
     if judge("postgres").is_none() {
         return;
     }
@@ -539,28 +665,16 @@ fn postgresql_redoes_our_log() {
     session.commit_block().unwrap();
     drop(io);
 
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("data");
-    copy_directory(&rig.path, &path);
+    let lent = Lent::copy_of(&rig.path);
+    let path = &lent.path;
     std::fs::remove_file(path.join("postmaster.pid")).unwrap();
-    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
     // What ours has no use for.
     std::fs::write(path.join("pg_hba.conf"), "local all all trust\n").unwrap();
     std::fs::write(path.join("pg_ident.conf"), "").unwrap();
     let mut server = judge("postgres").unwrap();
-    if std::fs::metadata(&path).unwrap().uid() == 0 {
-        let owner = format!("{UNPRIVILEGED}:{UNPRIVILEGED}");
-        let chown = Command::new("chown")
-            .arg("-R")
-            .arg(owner)
-            .arg(&path)
-            .status();
-        assert!(chown.unwrap().success());
-        server.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-    }
+    lent.run_as_owner(&mut server);
     let sockets = format!("unix_socket_directories={}", path.display());
-    server.arg("-D").arg(&path).current_dir(&path);
+    server.arg("-D").arg(path);
     server.args(["-c", "listen_addresses=", "-c", &sockets]);
     server.args([
         "-c",
@@ -595,8 +709,8 @@ fn postgresql_redoes_our_log() {
     ] {
         assert!(!log.contains(bad), "{log}");
     }
-    assert_eq!(control(&path).state, ClusterState::ShutDown, "{log}");
-    let database = Database::open(&path, &options("sync")).unwrap();
+    assert_eq!(control(path).state, ClusterState::ShutDown, "{log}");
+    let database = Database::open(path, &options("sync")).unwrap();
     let mut found = database.session("postgres", &[]).unwrap();
     assert_eq!(count(&mut found, "t").unwrap(), 5000);
     assert_eq!(count(&mut found, "u").unwrap(), 0);

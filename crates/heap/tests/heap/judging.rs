@@ -31,7 +31,21 @@ fn redo_of_a_postgresql_log_makes_the_pages_that_postgresql_makes() {
     let Some(postgres) = postgres() else {
         return;
     };
-    let data = postgres.init("wal_consistency_checking = 'heap,heap2'\n");
+    // With lz4 and zstd where it is built with them.
+    for compression in ["off", "pglz", "lz4", "zstd"] {
+        if postgres.knows("wal_compression", compression) {
+            redo_of_a_log_with(&postgres, compression);
+        } else {
+            println!("not built with {compression}");
+        }
+    }
+}
+
+fn redo_of_a_log_with(postgres: &Postgres, compression: &str) {
+    println!("wal_compression = {compression}");
+    let data = postgres.init(&format!(
+        "wal_consistency_checking = 'heap,heap2'\nwal_compression = {compression}\n"
+    ));
     postgres.start(&data);
     postgres.psql("select 1");
     postgres.stop(&data, "fast");
@@ -87,6 +101,13 @@ fn redo_of_a_postgresql_log_makes_the_pages_that_postgresql_makes() {
         );
     }
     assert!(replayed.compared > 1000, "{replayed:?}");
+    let compressed: Vec<&str> = replayed.compressed.keys().copied().collect();
+    let expected: &[&str] = if compression == "off" {
+        &[]
+    } else {
+        &[compression]
+    };
+    assert_eq!(compressed, expected, "{replayed:?}");
     let pool = recovery.redo.pool();
     pool.write_all(&mut recovery.io).unwrap();
     let mut compared = 0;
@@ -97,6 +118,7 @@ fn redo_of_a_postgresql_log_makes_the_pages_that_postgresql_makes() {
     }
     println!("{compared} pages are the same");
     assert!(compared > 300);
+    fs::remove_dir_all(data.parent().unwrap()).unwrap();
 }
 
 /// The tables that the log changes.

@@ -360,6 +360,8 @@ pub struct Recovery {
 pub struct Replayed {
     pub records: BTreeMap<String, u32>,
     pub compared: u32,
+    /// Page images, by method.
+    pub compressed: BTreeMap<&'static str, u32>,
 }
 
 impl Recovery {
@@ -427,6 +429,13 @@ impl Recovery {
                 let code = trunkline_pgformat::wal::rmgr::identify(&decoded).unwrap_or("?");
                 let name = format!("{} {code}", decoded.header.rmgr);
                 *replayed.records.entry(name).or_default() += 1;
+                let images = decoded
+                    .blocks
+                    .iter()
+                    .filter_map(|block| block.image.as_ref());
+                for method in images.filter_map(|image| image.compression()) {
+                    *replayed.compressed.entry(method.name()).or_default() += 1;
+                }
                 replay_record(redo, io, &record)?;
                 if decoded.header.info & info::XLR_CHECK_CONSISTENCY != 0 {
                     replayed.compared += 1;

@@ -89,6 +89,16 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Whether a setting may have this value in this build.
+    pub fn knows(&self, setting: &str, value: &str) -> bool {
+        let mut command = self.command("postgres");
+        let data = self.path("no-such-directory");
+        command.args(["-C", setting, "-c", &format!("{setting}={value}"), "-D"]);
+        let output = command.arg(data).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        !errors.contains("invalid value for parameter")
+    }
+
     /// Makes a cluster, with settings beside those of every cluster here; its data directory.
     pub fn init(&self, settings: &str) -> PathBuf {
         let home = self.path("home");

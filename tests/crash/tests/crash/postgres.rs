@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use trunkline_crash::recover_and_stop;
-use trunkline_crash::{Case, Kind, Place, RecordCounts, Workload, count_records, crashed};
+use trunkline_crash::{
+    Case, Kind, Place, RecordCounts, Workload, count_records, crashed, wal_compression,
+};
 use trunkline_pgformat::BLCKSZ;
 
 /// PostgreSQL's server programs refuse to run as root; any other user will do.
@@ -74,6 +76,14 @@ impl Judge {
         let said = both(&output);
         assert!(output.status.success(), "{program} {arguments:?}: {said}");
         said
+    }
+
+    /// Whether it is built with this method.
+    fn knows_compression(&self, method: &str) -> bool {
+        let mut postgres = self.command("postgres");
+        let setting = format!("wal_compression={method}");
+        postgres.args(["-C", "wal_compression", "-c", &setting, "-D", "/nowhere"]);
+        !both(&postgres.output().unwrap()).contains("invalid value for parameter")
     }
 
     /// A data directory that it may do everything with.
@@ -198,10 +208,15 @@ fn postgresql_recovers_what_we_recover() {
     let Some(judge) = judge() else {
         return;
     };
-    let (mut pages, mut redone) = (0, 0);
+    let (mut pages, mut redone, mut compressed) = (0, 0, 0);
     let runs = std::env::var("TRUNKLINE_POSTGRES_RUNS");
     let runs = runs.map_or(RUNS, |runs| runs.parse().unwrap());
-    for (workload, seed) in Workload::ALL.into_iter().cycle().zip(0..runs) {
+    // It may be built without lz4 or zstd.
+    let known = ["off", "pglz", "lz4", "zstd"].map(|word| (word, judge.knows_compression(word)));
+    println!("wal_compression in this build: {known:?}");
+    let seeds = (0..).filter(|seed| known.contains(&(wal_compression(*seed), true)));
+    let seeds = seeds.take(runs as usize);
+    for (workload, seed) in Workload::ALL.into_iter().cycle().zip(seeds) {
         let place = Place::new();
         let case = Case::once(Kind::PowerCut, workload, seed);
         println!("{case}");
@@ -210,7 +225,9 @@ fn postgresql_recovers_what_we_recover() {
             ["theirs", "ours"].map(|name| judge.directory.path().join(format!("{name}-{seed}")));
         disk.export(&place.path, &theirs).unwrap();
         judge.lend(&theirs);
-        judge.check_log(&theirs, &count_records(&disk, &place.path));
+        let counts = count_records(&disk, &place.path);
+        judge.check_log(&theirs, &counts);
+        compressed += counts.compressed;
         let log = judge.recover(&theirs);
         let is_redone = log.contains("redo done at");
         assert!(is_redone || log.contains("redo is not required"), "{log}");
@@ -230,9 +247,11 @@ fn postgresql_recovers_what_we_recover() {
         fs::remove_dir_all(&theirs).unwrap();
         fs::remove_dir_all(&ours).unwrap();
     }
-    println!("{pages} pages compared, {redone} recoveries with redo");
+    println!(
+        "{pages} pages compared, {redone} recoveries with redo, {compressed} compressed images"
+    );
     assert!(
-        pages > 500 && redone > 9,
-        "{pages} pages, {redone} with redo"
+        pages > 500 && redone > 9 && compressed > 100,
+        "{pages} pages, {redone} with redo, {compressed} compressed images"
     );
 }
