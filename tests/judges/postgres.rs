@@ -57,6 +57,11 @@ impl Cluster {
         self.0.stop("fast");
     }
 
+    /// Ends the server as a crash does: the next start recovers.
+    pub fn kill(&self) {
+        self.0.stop("immediate");
+    }
+
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.0.data()

@@ -205,8 +205,9 @@ impl Aio {
         self.method.as_ref()
     }
 
-    /// Makes sure that a submitted I/O completes without a waiting thread.
-    pub(crate) fn drive(&self, wait_ref: WaitRef) {
+    /// Makes sure that a submitted I/O completes without a waiting thread, for who is told of its end
+    /// by its callbacks. ([`Self::wait_async`] does this by itself.)
+    pub fn drive(&self, wait_ref: WaitRef) {
         self.method.drive(&self.completions.in_flight(wait_ref));
     }
 

@@ -124,6 +124,16 @@ pub struct IoSnapshot {
     pub desc: String,
 }
 
+impl IoSnapshot {
+    /// Refers to it.
+    pub fn wait_ref(&self) -> WaitRef {
+        WaitRef {
+            slot: self.id,
+            generation: self.generation,
+        }
+    }
+}
+
 impl HandleTable {
     /// A look at every handle in use; each row is consistent in itself.
     pub(crate) fn snapshot(&self, ring_of: impl Fn(u32) -> Option<u32>) -> Vec<IoSnapshot> {

@@ -13,6 +13,7 @@ use crate::replacement::Patience;
 use crate::stats::{Count, IoAccount};
 use crate::strategy::Strategy;
 use crate::tag::{BufferTag, RelFork};
+use std::ops::Range;
 use std::sync::Arc;
 use trunkline_aio::IoContext;
 use trunkline_pgformat::{BLCKSZ, BlockNumber};
@@ -32,11 +33,86 @@ impl BufferPool {
         ctx: &mut IoContext,
         rel_fork: RelFork,
         count: u32,
-        mut strategy: Option<&mut Strategy>,
+        strategy: Option<&mut Strategy>,
+    ) -> Result<Vec<PinnedBuffer>, BufferError> {
+        self.extend_as_wanted(ctx, rel_fork, count, strategy, |_| count, |_| {})
+    }
+
+    /// The same for several that want pages at a time and can do with each other's. When its turn has
+    /// come, `wanted` is asked how many blocks it shall be after all, given those that there are by now;
+    /// for 0 nothing is done. `added` is told of the new blocks before anybody else's turn. Both wait
+    /// for nothing: the extension lock is held.
+    ///
+    /// # Errors
+    /// As [`BufferPool::extend`]; `added` was not called.
+    ///
+    /// # Panics
+    /// If `count` is 0.
+    pub fn extend_as_wanted(
+        self: &Arc<Self>,
+        ctx: &mut IoContext,
+        rel_fork: RelFork,
+        count: u32,
+        strategy: Option<&mut Strategy>,
+        wanted: impl FnOnce(BlockNumber) -> u32,
+        added: impl FnOnce(Range<BlockNumber>),
     ) -> Result<Vec<PinnedBuffer>, BufferError> {
         assert!(count > 0, "an extension by no blocks");
         let account = IoAccount::of(strategy.as_deref());
-        // Victims come before the lock: finding them may wait for writes.
+        let mut victims = self.victims(ctx, count, strategy)?;
+        let guard = self.lock_extension(rel_fork);
+        let first = self.nblocks(rel_fork)?;
+        victims.truncate(wanted(first) as usize);
+        if victims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = victims.len() as u32;
+        let mut stale = Vec::new();
+        let mut buffers = Vec::with_capacity(victims.len());
+        for (block, victim) in (first..).zip(victims) {
+            let (buffer, is_stale) = self.enter_new_block(BufferTag::new(rel_fork, block), victim);
+            if is_stale {
+                stale.push(buffers.len());
+            }
+            buffers.push(buffer);
+        }
+        let extended = self
+            .smgr()
+            .extend(rel_fork.rel, rel_fork.fork, first, count);
+        if let Err(error) = extended {
+            // Under the lock: the next one whose turn it is would take them for its blocks' buffers.
+            for buffer in buffers {
+                self.orphan_block(&buffer.tag(), &buffer);
+            }
+            return Err(error.into());
+        }
+        let blocks = first..first + count;
+        if stale.is_empty() {
+            added(blocks);
+            drop(guard);
+        } else {
+            // Nobody is told of blocks that may turn out to be damaged.
+            drop(guard);
+            for nth in stale {
+                self.reset_stale(ctx, &buffers[nth], first + nth as u32)?;
+            }
+            added(blocks);
+        }
+        let near = buffers[0].index();
+        self.counters.add(account, near, Count::Extends, 1);
+        self.counters
+            .add(account, near, Count::ExtendedBlocks, count.into());
+        Ok(buffers)
+    }
+
+    /// Zeroed buffers for new blocks. They come before the extension lock: finding them may wait for
+    /// writes.
+    fn victims(
+        self: &Arc<Self>,
+        ctx: &mut IoContext,
+        count: u32,
+        mut strategy: Option<&mut Strategy>,
+    ) -> Result<Vec<PinnedBuffer>, BufferError> {
         let share = strategy
             .as_ref()
             .map_or(usize::MAX, |ring| ring.pin_limit());
@@ -61,37 +137,7 @@ impl BufferPool {
             // SAFETY: a victim has no tag and the pin in `victims` is its only one (`Frames`, rule 2).
             unsafe { self.frames().page(victim.index()).write([0; BLCKSZ]) };
         }
-
-        let count = victims.len() as u32;
-        let guard = self.lock_extension(rel_fork);
-        let first = self.nblocks(rel_fork)?;
-        let mut stale = Vec::new();
-        let mut buffers = Vec::with_capacity(victims.len());
-        for (block, victim) in (first..).zip(victims) {
-            let (buffer, is_stale) = self.enter_new_block(BufferTag::new(rel_fork, block), victim);
-            if is_stale {
-                stale.push(buffers.len());
-            }
-            buffers.push(buffer);
-        }
-        let extended = self
-            .smgr()
-            .extend(rel_fork.rel, rel_fork.fork, first, count);
-        drop(guard);
-        if let Err(error) = extended {
-            for buffer in buffers {
-                self.orphan_block(&buffer.tag(), &buffer);
-            }
-            return Err(error.into());
-        }
-        for nth in stale {
-            self.reset_stale(ctx, &buffers[nth], first + nth as u32)?;
-        }
-        let near = buffers[0].index();
-        self.counters.add(account, near, Count::Extends, 1);
-        self.counters
-            .add(account, near, Count::ExtendedBlocks, count.into());
-        Ok(buffers)
+        Ok(victims)
     }
 
     /// Maps a zeroed victim to a block beyond the end. If a buffer is mapped there already, left by an

@@ -78,6 +78,8 @@ FUNCTIONS = """
     array_length array_lower array_ndims array_upper array_to_string cardinality pg_sleep
     pg_get_function_arguments pg_get_function_result pg_operator_is_visible pg_tablespace_location
     pg_tablespace_size pg_relation_is_publishable pg_has_role has_database_privilege
+    pg_current_wal_lsn pg_current_wal_insert_lsn pg_current_wal_flush_lsn pg_walfile_name
+    pg_walfile_name_offset pg_wal_lsn_diff pg_lsn pg_lsn_mi pg_lsn_pli pg_lsn_mii numeric_pl_pg_lsn
 """.split()
 
 # Functions of extensions that are built in here, with the OIDs that they get: PostgreSQL leaves

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use trunkline_aio::{Aio, Clock, IoContext, Method, OsStorage, Storage, SystemClock};
-use trunkline_buffer::{BackgroundWriter, BufferError, BufferPool, IoAccount, Pause};
+use trunkline_buffer::{BackgroundWriter, BufferError, BufferPool, IoAccount, Pause, RelFork};
 use trunkline_catalog::Catalog;
-use trunkline_heap::InsertTargets;
+use trunkline_heap::{InsertTargets, TableTargets};
 use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid, RelFileLocator};
 use trunkline_smgr::Smgr;
 use trunkline_txn::{LockManager, LockOwner, TransactionManager};
@@ -438,9 +438,20 @@ impl Database {
         &self.failed_tails
     }
 
-    /// Pages with room.
+    /// Where inserts go.
     pub(crate) fn insert_targets(&self) -> &InsertTargets {
         &self.insert_targets
+    }
+
+    /// Where inserts into a table go, on which the caller has a lock.
+    pub(crate) fn insert_targets_of(
+        &self,
+        locator: RelFileLocator,
+    ) -> Result<Arc<TableTargets>, EngineError> {
+        let main = RelFork::new(locator, ForkNumber::Main);
+        Ok(self
+            .insert_targets
+            .table(locator, || self.pool.nblocks(main))?)
     }
 
     /// Deletes the files of relations that a transaction's end removed. Nobody can reach them any

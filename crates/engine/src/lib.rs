@@ -23,7 +23,9 @@
 //! | `session` | the transaction block, locks, what a transaction's end sees to |
 //! | `relations` | names to locked relations |
 //! | `ddl` | CREATE, DROP and TRUNCATE |
-//! | `load` | rows into a table: COPY and INSERT |
+//! | `load` | many rows into a table: COPY and INSERT |
+//! | `row_insert` | single rows into a table: INSERT |
+//! | `row_former` | rows as tuples of a table |
 //! | `failed_tails` | giving back what failed loads added to tables |
 //! | `table_scan` | rows out of a table, in partitions |
 //! | `warnings` | what reads tell a session's client of damaged pages |
@@ -34,7 +36,7 @@
 //! | `engine_threads` | threads for blocking code |
 //!
 //! ```text
-//! Database::open ─▶ session() ─▶ begin_statement ─▶ open_relation (lock) ─▶ Load / TableScan / ddl
+//! Database::open ─▶ session() ─▶ begin_statement ─▶ open_relation (lock) ─▶ Load / RowInsert / TableScan / ddl
 //!                                      ▲                                         │
 //!                                      └── sync: commit ◀── end_statement ◀──────┘
 //! ```
@@ -62,6 +64,8 @@ mod oid_generator;
 mod prewarm;
 mod recovery;
 mod relations;
+mod row_former;
+mod row_insert;
 mod session;
 mod sessions;
 pub mod settings;
@@ -78,12 +82,14 @@ pub use ddl::CreateTableOutcome;
 pub use engine_threads::{EngineThreads, STACK_BYTES, ThreadError};
 pub use error::{EngineError, StatementError};
 pub use init::{InitOptions, initialise, initialise_with};
-pub use load::{Load, LoadColumns, LoadProgress};
+pub use load::{Load, LoadProgress};
 pub use memory_limit::usable_memory_bytes;
 pub use prewarm::{PrewarmMode, PrewarmRequest, prewarm};
 pub use recovery::RecoveryError;
 pub use relations::relation_tag;
-pub use session::{CommitOutcome, Session, TransactionStatus};
+pub use row_former::LoadColumns;
+pub use row_insert::RowInsert;
+pub use session::{CommitOutcome, LogWait, Session, TransactionStatus};
 pub use sessions::{SessionEntry, SessionRegistration, Sessions};
 pub use table_scan::{ScanPartition, TableScan};
 pub use warnings::{SessionWarnings, StatementWarnings, TakenWarnings};

@@ -9,6 +9,9 @@
 //!    │          error: abort)                       ▼ ROLLBACK         ▼ both roll back
 //!    └──────────────────────────────────────────────┴──────────────────┘
 //! ```
+//!
+//! A commit has two halves ([`Session::begin_sync`], [`Session::finish_sync`]), between which the log
+//! is made durable, with a thread or without.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -16,14 +19,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trunkline_aio::IoContext;
-use trunkline_buffer::{ReadStreamLimits, Reader, RelFork};
+use trunkline_buffer::{ReadStreamLimits, Reader};
 use trunkline_catalog::RelationDesc;
-use trunkline_heap::SparePages;
-use trunkline_pgformat::{BLCKSZ, BlockNumber, ForkNumber, Oid, RelFileLocator};
+use trunkline_heap::{SparePages, SpareSource, TableTargets};
+use trunkline_pgformat::{BLCKSZ, BlockNumber, Lsn, Oid, RelFileLocator};
 use trunkline_txn::{
-    CancelToken, CommitOptions, LockManager, LockMode, LockOwner, LockTag, RegisteredSnapshot,
-    StatementId, TimestampTz, Transaction, TransactionState,
+    CancelToken, CommitInProgress, CommitOptions, LockManager, LockMode, LockOwner, LockTag,
+    RegisteredSnapshot, StatementId, TimestampTz, Transaction, TransactionState,
 };
+use trunkline_wal::WalError;
 
 use crate::database::Database;
 use crate::error::{EngineError, StatementError};
@@ -87,30 +91,51 @@ pub enum CommitOutcome {
     RolledBack,
 }
 
+/// Spare pages that loads take at a time, at most.
+const SPARE_PAGES_AT_A_TIME_MAX: usize = 128;
+
 /// What the loads of one transaction into one table used of it, for the transaction's end.
 #[derive(Debug)]
 pub(crate) struct LoadRecord {
     pub relation: Oid,
     pub locator: RelFileLocator,
-    /// Spare pages that it took; spare again if it aborts.
-    taken: SparePages,
+    targets: Arc<TableTargets>,
     used: Mutex<UsedPages>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct UsedPages {
     /// Blocks that it added, given back if it aborts; in order, adjacent ranges merged.
     extended: Vec<Range<BlockNumber>>,
     /// Spare pages: for the next load of the transaction, and for everybody's if it commits.
     spare: SparePages,
+    /// Spare pages that it took; spare again if it aborts.
+    taken: SparePages,
+    /// How many it takes the next time: one at first, then twice as many each time, so that a small load
+    /// leaves others theirs, and a large one uses most of what it takes.
+    next_take: usize,
 }
 
 impl LoadRecord {
+    fn new(relation: &RelationDesc, targets: Arc<TableTargets>) -> LoadRecord {
+        LoadRecord {
+            relation: relation.oid,
+            locator: relation.locator,
+            targets,
+            used: Mutex::new(UsedPages {
+                extended: Vec::new(),
+                spare: SparePages::default(),
+                taken: SparePages::default(),
+                next_take: 1,
+            }),
+        }
+    }
+
     fn used(&self) -> MutexGuard<'_, UsedPages> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The spare pages, for a load that begins.
+    /// The spare pages that earlier loads left, for a load that begins.
     pub fn take_spare(&self) -> SparePages {
         std::mem::take(&mut self.used().spare)
     }
@@ -128,6 +153,20 @@ impl LoadRecord {
     }
 }
 
+impl SpareSource for LoadRecord {
+    fn more_spare(&self, only_empty: bool) -> SparePages {
+        let count = self.used().next_take;
+        // Loads of one transaction follow each other.
+        let more = self.targets.take(count, only_empty);
+        if !more.is_empty() {
+            let mut used = self.used();
+            used.taken.append(more.clone());
+            used.next_take = (count * 2).min(SPARE_PAGES_AT_A_TIME_MAX);
+        }
+        more
+    }
+}
+
 /// A transaction and what its end has to see to.
 struct Work {
     transaction: Arc<Transaction>,
@@ -137,6 +176,12 @@ struct Work {
     loads: HashMap<RelFileLocator, Arc<LoadRecord>>,
 }
 
+/// A transaction whose commit is in the log.
+struct Committing {
+    work: Work,
+    commit: CommitInProgress,
+}
+
 /// A session.
 pub struct Session {
     database: Arc<Database>,
@@ -144,6 +189,8 @@ pub struct Session {
     settings: SessionSettings,
     block: Block,
     work: Option<Work>,
+    /// A commit that is in the log, and not yet known.
+    committing: Option<Committing>,
     statement: Option<StatementId>,
     warnings: Arc<SessionWarnings>,
     /// Those of the running statement, or of the last one.
@@ -165,6 +212,7 @@ impl Session {
             settings,
             block: Block::Idle,
             work: None,
+            committing: None,
             statement: None,
         }
     }
@@ -273,6 +321,7 @@ impl Session {
     /// 25P02 in a failed block, 57P01 if the session is to end, 54000 after 2^32 commands. The statement
     /// has not begun; after the last its transaction is aborted.
     pub fn begin_statement(&mut self) -> Result<(), EngineError> {
+        self.settle_commit()?;
         if self.block == Block::Failed {
             return Err(StatementError::new(
                 "25P02",
@@ -372,6 +421,7 @@ impl Session {
     /// The commit could not be recorded: the transaction is rolled back. Or, with SQLSTATE 08007, it
     /// may have been: what became of it is known after the database has recovered, which has failed.
     pub fn commit_block(&mut self) -> Result<Option<CommitOutcome>, EngineError> {
+        self.settle_commit()?;
         let block = self.block;
         self.end_statement();
         match block {
@@ -404,6 +454,7 @@ impl Session {
     /// # Errors
     /// As [`Session::commit_block`].
     pub fn sync(&mut self) -> Result<(), EngineError> {
+        self.settle_commit()?;
         self.end_statement();
         if self.block == Block::Implicit {
             self.commit_work()
@@ -456,8 +507,7 @@ impl Session {
         Ok(())
     }
 
-    /// The transaction's record of its loads into `relation`. The first one takes the table's spare
-    /// pages.
+    /// The transaction's record of its loads into `relation`.
     pub(crate) fn load_record(
         &mut self,
         relation: &RelationDesc,
@@ -467,19 +517,8 @@ impl Session {
         if let Some(record) = work.loads.get(&relation.locator) {
             return Ok(Arc::clone(record));
         }
-        let blocks = database
-            .pool()
-            .nblocks(RelFork::new(relation.locator, ForkNumber::Main))?;
-        let taken = database.insert_targets().take(relation.locator, blocks);
-        let record = Arc::new(LoadRecord {
-            relation: relation.oid,
-            locator: relation.locator,
-            used: Mutex::new(UsedPages {
-                extended: Vec::new(),
-                spare: taken.clone(),
-            }),
-            taken,
-        });
+        let targets = database.insert_targets_of(relation.locator)?;
+        let record = Arc::new(LoadRecord::new(relation, targets));
         work.loads.insert(relation.locator, Arc::clone(&record));
         Ok(record)
     }
@@ -510,8 +549,87 @@ impl Session {
         Ok(self.database.locks().try_acquire(owner, tag, mode))
     }
 
-    /// The order is PostgreSQL's: the commit is recorded and seen, others learn that their cached
-    /// catalog entries are stale, files go, and only then may others have the locks.
+    /// Whether what its commit has to do besides recording it is a matter of memory: nothing to
+    /// delete, no catalog entry to forget.
+    fn commits_in_memory(&self) -> bool {
+        self.work.as_ref().is_none_or(|work| {
+            work.changed_relations.is_empty()
+                && work
+                    .transaction
+                    .with_pending_files(|pending| pending.at_commit().is_empty())
+        })
+    }
+
+    /// The first half of [`Session::sync`], if that need not wait for anything but the log: then the
+    /// log is to be made durable up to the place that this returns (if any), and
+    /// [`Session::finish_sync`] to be told how that went. `None` if the commit takes more: then
+    /// nothing has happened, and [`Session::sync`] does it.
+    ///
+    /// # Errors
+    /// The commit could not be recorded: the transaction is rolled back.
+    pub fn begin_sync(&mut self, io: &mut IoContext) -> Result<Option<LogWait>, EngineError> {
+        if self.block != Block::Implicit {
+            self.end_statement();
+            return Ok(Some(LogWait(None)));
+        }
+        self.begin_commit_in_memory(io)
+    }
+
+    /// The same for COMMIT, whose other halves are [`Session::finish_sync`] and
+    /// [`Session::commit_block`].
+    ///
+    /// # Errors
+    /// As [`Session::begin_sync`].
+    pub fn begin_commit_block(
+        &mut self,
+        io: &mut IoContext,
+    ) -> Result<Option<LogWait>, EngineError> {
+        if self.block != Block::Explicit {
+            return Ok(None);
+        }
+        self.begin_commit_in_memory(io)
+    }
+
+    fn begin_commit_in_memory(
+        &mut self,
+        io: &mut IoContext,
+    ) -> Result<Option<LogWait>, EngineError> {
+        if let Some(left) = &self.committing {
+            return Ok(Some(LogWait(left.commit.awaits())));
+        }
+        if !self.commits_in_memory() {
+            return Ok(None);
+        }
+        self.end_statement();
+        let Some(work) = self.work.take() else {
+            self.block = self.block.next(Event::TransactionEnds);
+            return Ok(Some(LogWait(None)));
+        };
+        match work.transaction.begin_commit(io, self.commit_options()) {
+            Ok(commit) => {
+                let wait = LogWait(commit.awaits());
+                self.committing = Some(Committing { work, commit });
+                Ok(Some(wait))
+            }
+            Err(error) => Err(self.give_up_commit(work, error.into())),
+        }
+    }
+
+    /// The second half: `flushed` is what came of making the log durable.
+    ///
+    /// # Errors
+    /// With SQLSTATE 08007, it may have committed: what became of it is known after the database has
+    /// recovered, which has failed.
+    pub fn finish_sync(&mut self, flushed: Result<(), WalError>) -> Result<(), EngineError> {
+        match self.committing.take() {
+            None => Ok(()),
+            Some(Committing { work, commit }) => {
+                let committed = work.transaction.finish_commit(commit, flushed);
+                self.end_commit(work, committed.map_err(EngineError::from))
+            }
+        }
+    }
+
     fn commit_work(&mut self) -> Result<(), EngineError> {
         let Some(work) = self.work.take() else {
             self.block = self.block.next(Event::TransactionEnds);
@@ -530,6 +648,23 @@ impl Session {
             Ok(work.transaction.commit(&mut io, options)?)
         });
         match committed {
+            Err(error) if work.transaction.state() != TransactionState::InDoubt => {
+                drop(no_redo_point);
+                Err(self.give_up_commit(work, error))
+            }
+            // The redo point is held off until the files are gone.
+            committed => self.end_commit(work, committed),
+        }
+    }
+
+    /// The rest of a commit that was recorded, or is in doubt. The order is PostgreSQL's: the commit is recorded and seen, others learn that their cached
+    /// catalog entries are stale, files go, and only then may others have the locks.
+    fn end_commit(
+        &mut self,
+        work: Work,
+        committed: Result<Vec<RelFileLocator>, EngineError>,
+    ) -> Result<(), EngineError> {
+        match committed {
             Ok(files) => {
                 self.block = self.block.next(Event::TransactionEnds);
                 let _locks = ReleaseLocks::of(&self.database, &work.transaction);
@@ -540,26 +675,42 @@ impl Session {
                         .give_back(load.locator, spare);
                 }
                 self.finish_work(&work, files);
-                drop(no_redo_point);
                 self.settings.end_transaction(true);
                 Ok(())
             }
             // It may have committed: nobody may take it for ended, so it keeps its locks, and the
             // system stops.
-            Err(error) if work.transaction.state() == TransactionState::InDoubt => {
+            Err(error) => {
                 self.block = self.block.next(Event::TransactionEnds);
                 self.settings.end_transaction(false);
                 self.database.fail(&error);
                 Err(error)
             }
-            Err(error) => {
-                drop(no_redo_point);
-                self.work = Some(work);
-                self.block = self.block.next(Event::TransactionEnds);
-                self.abort_work();
-                Err(error)
-            }
         }
+    }
+
+    /// Finishes a commit that somebody has begun and then left.
+    fn settle_commit(&mut self) -> Result<(), EngineError> {
+        let Some(committing) = &self.committing else {
+            return Ok(());
+        };
+        let awaits = committing.commit.awaits();
+        let flushed = match awaits {
+            None => Ok(()),
+            Some(lsn) => {
+                let mut io = self.issuer()?;
+                self.database.wal().flush(&mut io, lsn)
+            }
+        };
+        self.finish_sync(flushed)
+    }
+
+    /// A commit was not recorded: the transaction is rolled back.
+    fn give_up_commit(&mut self, work: Work, error: EngineError) -> EngineError {
+        self.work = Some(work);
+        self.block = self.block.next(Event::TransactionEnds);
+        self.abort_work();
+        error
     }
 
     fn commit_options(&self) -> CommitOptions {
@@ -603,9 +754,8 @@ impl Session {
             if files.contains(&load.locator) {
                 continue;
             }
-            self.database
-                .insert_targets()
-                .give_back(load.locator, load.taken.clone());
+            let taken = std::mem::take(&mut load.used().taken);
+            load.targets.give_back(taken);
             let extended = std::mem::take(&mut load.used().extended);
             self.database
                 .add_failed_tails(load.relation, load.locator, extended);
@@ -622,6 +772,18 @@ impl Session {
             self.database.catalog().invalidate(&work.changed_relations);
         }
         self.database.delete_files(&files);
+    }
+}
+
+/// Up to where the log has to be durable before a commit is finished; nothing if it need not wait.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the commit is to be finished"]
+pub struct LogWait(Option<Lsn>);
+
+impl LogWait {
+    /// The place in the log.
+    pub fn lsn(self) -> Option<Lsn> {
+        self.0
     }
 }
 
@@ -654,6 +816,11 @@ impl Drop for ReleaseLocks {
 impl Drop for Session {
     fn drop(&mut self) {
         self.end_statement();
+        // Its client is gone, but its commit is in the log. Left unfinished it would be in doubt, which
+        // stops the system.
+        if let Err(error) = self.settle_commit() {
+            tracing::error!(%error, "the commit of a session that ends is in doubt");
+        }
         self.abort_work();
     }
 }

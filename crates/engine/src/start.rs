@@ -230,7 +230,7 @@ impl Database {
             background_writer,
             wal_writing,
             background: Mutex::new(background),
-            insert_targets: InsertTargets::new(),
+            insert_targets: InsertTargets::new(partitions()),
             failed_tails: FailedTails::default(),
             lock_file,
         }))

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use trunkline_pgformat::BLCKSZ;
 use trunkline_pgformat::control_file::ControlFile;
+use trunkline_pgformat::wal::record::Compression;
 use trunkline_pgformat::wal::segment::{SegmentSize, WAL_DIRECTORY};
 use trunkline_wal::{SyncMethod, WalConfig};
 
@@ -64,6 +65,7 @@ pub(crate) fn wal_config(
         wal_buffers_bytes: number("wal_buffers") * BLCKSZ,
         wal_sync_method: SyncMethod::from_name(settings.text("wal_sync_method"))?,
         full_page_writes: settings.switch("full_page_writes"),
+        wal_compression: Compression::from_name(settings.text("wal_compression")),
         wal_init_zero: settings.switch("wal_init_zero"),
         wal_recycle: settings.switch("wal_recycle"),
         min_wal_size_bytes: megabytes("min_wal_size")?,

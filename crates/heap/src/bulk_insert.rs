@@ -1,7 +1,7 @@
 //! Bulk inserts: many tuples onto pages that this load has to itself, which stream to disk as they
 //! fill (`heap_multi_insert` with a bulk-write strategy).
 //!
-//! A load fills the spare pages that it was given ([`SparePages`]), then pages that it extends the
+//! A load fills spare pages ([`SparePages`]) that it takes as it needs them, then pages that it extends the
 //! table by. So it never waits for another inserter's page, and a load that fails can give its own
 //! pages back: they are the table's tail, or hold nothing that anybody will ever see.
 //!
@@ -27,6 +27,7 @@ use trunkline_pgformat::{
 };
 
 use crate::HeapError;
+use crate::insert_targets::Contents;
 use crate::logging::{Logger, push_tuple};
 use crate::relation::HeapRelation;
 use crate::spare_pages::SparePages;
@@ -124,13 +125,11 @@ pub struct BulkInsertOptions {
     pub frozen: bool,
 }
 
-/// What a load finds on a page that it comes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Contents {
-    /// Nothing that has to stay: the page is made anew.
-    Nothing,
-    /// Tuples, perhaps.
-    Tuples,
+/// Where a load gets more spare pages from.
+pub trait SpareSource: Send + Sync {
+    /// Some of the table's spare pages, from now on the load's alone; only empty ones if `only_empty`. None
+    /// if there are none.
+    fn more_spare(&self, only_empty: bool) -> SparePages;
 }
 
 /// The page that is being filled.
@@ -157,6 +156,7 @@ pub struct BulkInsert {
     write_stream: WriteStream,
     /// Pages with room that were there before.
     spare: SparePages,
+    source: Option<Arc<dyn SpareSource>>,
     /// Extended and not yet filled, in block order.
     fresh: VecDeque<PinnedBuffer>,
     current: Option<Target>,
@@ -185,6 +185,7 @@ impl BulkInsert {
             strategy: Strategy::new(pool, StrategyKind::BulkWrite),
             write_stream: WriteStream::with_account(pool, WRITES_IN_FLIGHT, IoAccount::BulkWrite),
             spare,
+            source: None,
             fresh: VecDeque::new(),
             current: None,
             next_extension_pages: 1,
@@ -192,6 +193,13 @@ impl BulkInsert {
             tuples: 0,
             logged_tuples: Vec::new(),
         }
+    }
+
+    /// Takes more spare pages from `source` before it extends the table.
+    #[must_use]
+    pub fn with_source(mut self, source: Arc<dyn SpareSource>) -> BulkInsert {
+        self.source = Some(source);
+        self
     }
 
     /// Tuples inserted so far.
@@ -362,16 +370,13 @@ impl BulkInsert {
     }
 
     fn next_page(&mut self, io: &mut IoContext) -> Result<Target, HeapError> {
-        // A frozen load goes only onto pages that hold nothing else: all of them are marked.
-        let partial = if self.options.frozen {
-            None
-        } else {
-            self.spare.pop_partial()
-        };
-        if let Some(block) = partial {
-            return self.spare_page(block, Contents::Tuples, io);
-        }
         loop {
+            // A frozen load goes only onto pages that hold nothing else: all of them are marked.
+            if !self.options.frozen
+                && let Some(block) = self.spare.pop_partial()
+            {
+                return self.spare_page(block, Contents::Tuples, io);
+            }
             if let Some(buffer) = self.fresh.pop_front() {
                 let contents = Contents::Nothing;
                 return Ok(Target { buffer, contents });
@@ -379,8 +384,21 @@ impl BulkInsert {
             if let Some(block) = self.spare.pop_empty() {
                 return self.spare_page(block, Contents::Nothing, io);
             }
-            self.extend(io)?;
+            if !self.take_spare_pages() {
+                self.extend(io)?;
+            }
         }
+    }
+
+    /// Whether there were any.
+    fn take_spare_pages(&mut self) -> bool {
+        let Some(source) = &self.source else {
+            return false;
+        };
+        let more = source.more_spare(self.options.frozen);
+        let any = !more.is_empty();
+        self.spare.append(more);
+        any
     }
 
     fn spare_page(

@@ -1,4 +1,4 @@
-//! Single inserts, deletes and updates: what the catalogs need (`heap_insert`, `heap_delete`,
+//! Inserts of the catalogs, deletes and updates (`heap_insert`, `heap_delete`,
 //! `heap_update` without HOT).
 
 use std::sync::Arc;
@@ -19,16 +19,17 @@ use trunkline_pgformat::{
 use trunkline_txn::{TransactionManager, XidStatus};
 
 use crate::HeapError;
+use crate::insert_targets::Contents;
 use crate::logging::{Common, Logger, deletion};
 use crate::relation::HeapRelation;
 use crate::visibility_map::{MapPage, VisibilityMap};
 
 /// Changes single tuples of one table, for one command of one transaction.
 pub struct HeapWriter<'a> {
-    pool: &'a Arc<BufferPool>,
+    pub(crate) pool: &'a Arc<BufferPool>,
     transactions: &'a TransactionManager,
-    relation: HeapRelation,
-    map: VisibilityMap,
+    pub(crate) relation: HeapRelation,
+    pub(crate) map: VisibilityMap,
     xid: Xid,
     command_id: CommandId,
 }
@@ -52,7 +53,7 @@ impl<'a> HeapWriter<'a> {
         }
     }
 
-    fn fork(&self) -> RelFork {
+    pub(crate) fn fork(&self) -> RelFork {
         self.relation.fork(ForkNumber::Main)
     }
 
@@ -105,7 +106,7 @@ impl<'a> HeapWriter<'a> {
     }
 
     /// Stamps a tuple that is about to be inserted; all but its place.
-    fn stamp(&self, tuple: &mut [u8], xmin_bits: u16) -> Result<(), HeapError> {
+    pub(crate) fn stamp(&self, tuple: &mut [u8], xmin_bits: u16) -> Result<(), HeapError> {
         if tuple.len() > MAX_HEAP_TUPLE_SIZE {
             return Err(HeapError::TooBig {
                 size_bytes: tuple.len(),
@@ -151,24 +152,46 @@ impl<'a> HeapWriter<'a> {
         xmin_bits: u16,
         io: &mut IoContext,
     ) -> Result<Option<ItemPointer>, HeapError> {
-        let block = buffer.block();
-        let (mut guard, map_page) = self.map.lock_heap_page(buffer, io)?;
-        if !has_room(guard.page(), tuple.len()) {
-            return Ok(None);
+        let (guard, map_page) = self.map.lock_heap_page(buffer, io)?;
+        let placed = self.insert_into(guard, map_page, Contents::Tuples, tuple, xmin_bits, io)?;
+        Ok(match placed {
+            Placed::At(place) => Some(place),
+            Placed::NoRoom { .. } => None,
+        })
+    }
+
+    /// Inserts a stamped tuple into a page that is locked, if it has room.
+    pub(crate) fn insert_into(
+        &self,
+        mut guard: ExclusiveGuard<'_>,
+        map_page: Option<MapPage>,
+        contents: Contents,
+        tuple: &mut [u8],
+        xmin_bits: u16,
+        io: &mut IoContext,
+    ) -> Result<Placed, HeapError> {
+        let block = guard.buffer().block();
+        let made_anew = contents == Contents::Nothing;
+        if !made_anew && !has_room(guard.page(), tuple.len()) {
+            let bytes = guard.page().heap_free_space();
+            return Ok(Placed::NoRoom { bytes });
         }
         // What is frozen takes nothing from what everybody sees.
         let clears = xmin_bits == 0 && guard.page().is_all_visible();
         let logged = CriticalSection::run("heap insert", |section| {
             guard.mark_dirty();
-            let offset = put(&mut guard, tuple);
             clear_marks(&mut guard, map_page.as_ref().filter(|_| clears));
+            if made_anew {
+                PageMut::new(&mut guard).init(0);
+            }
+            let offset = put(&mut guard, tuple);
             let tuple = stored(tuple);
             self.log(section, |logger| {
                 logger.insert(io, &mut guard, offset, tuple, clears)
             })?;
             Ok::<OffsetNumber, BufferError>(offset)
         });
-        Ok(Some(ItemPointer::new(block, logged?)))
+        Ok(Placed::At(ItemPointer::new(block, logged?)))
     }
 
     /// Deletes the tuple at `place`.
@@ -401,6 +424,15 @@ impl<'a> HeapWriter<'a> {
     pub fn nblocks(&self) -> Result<BlockNumber, HeapError> {
         Ok(self.pool.nblocks(self.fork())?)
     }
+}
+
+/// What became of a tuple that was to go onto a page.
+pub(crate) enum Placed {
+    At(ItemPointer),
+    /// The page has only this much.
+    NoRoom {
+        bytes: usize,
+    },
 }
 
 /// The pages of an update.

@@ -3,12 +3,14 @@
 //! No buffer is held while the client is idle. COPY data is given out in the pieces in which it
 //! arrives, so that a message of a gigabyte needs no gigabyte here.
 
+use std::future::Future;
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use pgwire::messages::Message;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::error::Failure;
@@ -177,34 +179,37 @@ impl Wire {
     /// Reads what the client sent, waiting if there is nothing. `false` at the connection's end.
     /// May be dropped while it waits: nothing is lost.
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
-        loop {
+        std::future::poll_fn(|context| {
             self.input
                 .bytes
                 .reserve(self.input.read_bytes.max(SMALL_READ_BYTES));
-            match self.stream.try_read_buf(&mut self.input.bytes) {
-                Ok(0) => return Ok(false),
-                Ok(read_bytes) => {
+            // Unlike `try_read_buf` this knows after a short read that there is no more, and does not
+            // ask the system again.
+            let read = std::pin::pin!(self.stream.read_buf(&mut self.input.bytes)).poll(context);
+            match read {
+                Poll::Ready(Ok(0)) => Poll::Ready(Ok(false)),
+                Poll::Ready(Ok(read_bytes)) => {
                     let was_large = read_bytes >= SMALL_READ_BYTES;
                     self.input.read_bytes = if was_large {
                         LARGE_READ_BYTES
                     } else {
                         SMALL_READ_BYTES
                     };
-                    return Ok(true);
+                    Poll::Ready(Ok(true))
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => {
                     if self.input.bytes.is_empty() {
                         self.input.bytes = BytesMut::new();
                     }
                     if self.output.is_empty() {
                         self.output = Vec::new();
                     }
-                    self.stream.readable().await?;
+                    Poll::Pending
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
             }
-        }
+        })
+        .await
     }
 
     /// Exactly `N` bytes, for what comes before the first message. None at the connection's end.

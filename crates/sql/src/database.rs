@@ -2,6 +2,7 @@
 //! queries, and what the monitoring views show of sessions.
 
 use std::future::Future;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -10,6 +11,7 @@ use trunkline_engine::{Database, STACK_BYTES, partitions, usable_memory_bytes};
 use trunkline_pgformat::BLCKSZ;
 
 use crate::error::SqlError;
+use crate::io_watch::IoWatch;
 use crate::query::{QueryContext, QueryRuntime, QuerySettings, RuntimeLimits};
 use crate::views::{Activities, CopyProgresses};
 
@@ -74,6 +76,16 @@ impl SqlDatabase {
     /// Memory that running queries hold at the moment, in bytes.
     pub fn query_memory_in_use_bytes(&self) -> usize {
         self.query_runtime.memory_in_use_bytes()
+    }
+
+    /// Has the runtime that this is called on notice the completions of I/O that tasks of its own
+    /// await, commits above all, as long as what is returned lives. Without it a thread does, and hands
+    /// over to the runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot watch the descriptors.
+    pub fn watch_io(&self) -> io::Result<IoWatch> {
+        IoWatch::start(self.database.aio())
     }
 
     fn executor(&self) -> &Handle {

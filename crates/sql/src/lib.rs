@@ -11,7 +11,9 @@
 //! | [`query`] | queries as PostgreSQL means them, over DataFusion |
 //! | [`relations`] | tables and views as the query layer sees them |
 //! | [`views`] | what the monitoring views show |
+//! | [`arrow_form`] | results as Arrow's own types |
 //! | [`outcome`] | what a statement gives back, over bounded channels |
+//! | [`io_watch`] | completions of I/O, noticed by the caller's event loop |
 //! | [`database`] | what all sessions share: the executor, memory for queries |
 //!
 //! ```text
@@ -25,6 +27,7 @@
 //! Blocking code runs on engine threads, DataFusion on an executor of its own, and the caller's
 //! threads only wait for channels.
 
+pub mod arrow_form;
 pub mod error;
 pub mod outcome;
 pub mod query;
@@ -32,9 +35,13 @@ pub mod statement;
 
 mod backend;
 mod database;
+mod io_watch;
 mod relations;
 mod session;
 mod views;
 
 pub use database::SqlDatabase;
+pub use io_watch::IoWatch;
+/// The Arrow that results come in.
+pub use datafusion::arrow;
 pub use session::{Prepared, SqlSession, StartupParameters};

@@ -11,11 +11,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use datafusion::arrow::array::ArrayRef;
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use trunkline_types::{ColumnType, Oid, OutputStyle, TypeError, output_binary, output_text};
 
 use crate::error::SqlError;
+use crate::query::{ColumnBuilder, PgType};
 
 /// One column of a result, as the protocol's RowDescription tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,22 @@ pub struct Param {
     pub format: Format,
     /// None for NULL.
     pub value: Option<Bytes>,
+}
+
+impl Param {
+    /// NULL.
+    pub const NULL: Param = Param {
+        format: Format::Text,
+        value: None,
+    };
+
+    /// A value in its type's text form.
+    pub fn text(value: impl Into<String>) -> Param {
+        Param {
+            format: Format::Text,
+            value: Some(Bytes::from(value.into())),
+        }
+    }
 }
 
 /// How much a [`Notice`] matters.
@@ -185,6 +203,12 @@ pub trait BatchRows: Send {
         format: Format,
         out: &mut Vec<u8>,
     ) -> Result<Cell, SqlError>;
+
+    /// A column (from 0, in bounds) as it travels within the engine.
+    ///
+    /// # Errors
+    /// A value that is not its type's.
+    fn array(&self, column: usize) -> Result<ArrayRef, SqlError>;
 }
 
 /// Rows of a result; see [`RowStream`].
@@ -219,6 +243,10 @@ impl RowBatch {
     ) -> Result<Cell, SqlError> {
         self.0.encode(row, column, format, out)
     }
+
+    pub(crate) fn array(&self, column: usize) -> Result<ArrayRef, SqlError> {
+        self.0.array(column)
+    }
 }
 
 impl std::fmt::Debug for RowBatch {
@@ -249,6 +277,14 @@ impl DatumRows {
             payloads: Vec::new(),
             ends: Vec::new(),
         }
+    }
+
+    /// The value in a row and column; None for NULL.
+    fn payload(&self, row: usize, column: usize) -> Option<&[u8]> {
+        let cell = row * self.columns.len() + column;
+        let end = self.ends[cell]?;
+        let before = self.ends[..cell].iter().rev().find_map(|end| *end);
+        Some(&self.payloads[before.unwrap_or(0)..end])
     }
 
     /// Adds a row.
@@ -282,16 +318,9 @@ impl BatchRows for DatumRows {
         format: Format,
         out: &mut Vec<u8>,
     ) -> Result<Cell, SqlError> {
-        let cell = row * self.columns.len() + column;
-        let Some(end) = self.ends[cell] else {
+        let Some(payload) = self.payload(row, column) else {
             return Ok(Cell::Null);
         };
-        let start = self.ends[..cell]
-            .iter()
-            .rev()
-            .find_map(|end| *end)
-            .unwrap_or(0);
-        let payload = &self.payloads[start..end];
         let ty = &self.columns[column];
         match format {
             Format::Text => output_text(ty, payload, &self.style, out),
@@ -299,6 +328,16 @@ impl BatchRows for DatumRows {
         }
         .map_err(from_type_error)?;
         Ok(Cell::Value)
+    }
+
+    fn array(&self, column: usize) -> Result<ArrayRef, SqlError> {
+        let ty = &self.columns[column];
+        let rows = self.row_count();
+        let mut builder = ColumnBuilder::new(PgType::with_typmod(ty.oid(), ty.typmod()), rows);
+        for row in 0..rows {
+            builder.push(self.payload(row, column))?;
+        }
+        Ok(builder.finish())
     }
 }
 

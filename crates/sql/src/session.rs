@@ -1,10 +1,11 @@
 //! One connection's session, for async callers.
 //!
 //! A session is two halves: this one, which the caller holds, and its [`Backend`], which blocks.
-//! For every call the backend moves to an engine thread, and comes home through a channel when the
-//! call has ended; COPY's call ends with its data.
+//! For a call the backend moves to an engine thread, and comes home through a channel when the
+//! call has ended; COPY's call ends with its data. Statements that wait for nothing but the log run
+//! without that ([`Quick`]).
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use trunkline_txn::CancelToken;
 use trunkline_types::Oid;
 
 pub use crate::backend::Prepared;
-use crate::backend::{Backend, Early, Finished, NamedStatements};
+use crate::backend::{Backend, Early, Finished, NamedStatements, Quick};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
@@ -65,6 +66,8 @@ pub struct SqlSession {
     in_implicit_block: bool,
     /// The settings that clients are told of, as they were last told.
     reported: Vec<(String, String)>,
+    /// The version of the settings then.
+    reported_version: u64,
 }
 
 impl std::fmt::Debug for SqlSession {
@@ -100,6 +103,7 @@ impl SqlSession {
         Ok(SqlSession {
             shared: Arc::clone(shared),
             reported: backend.reported_settings(),
+            reported_version: backend.settings_version(),
             warnings: backend.warnings(),
             home: Home::Here(backend),
             backend_pid,
@@ -145,6 +149,10 @@ impl SqlSession {
         let Home::Here(backend) = &self.home else {
             return Vec::new();
         };
+        let version = backend.settings_version();
+        if std::mem::replace(&mut self.reported_version, version) == version {
+            return Vec::new();
+        }
         let now = backend.reported_settings();
         let changed = now
             .iter()
@@ -220,6 +228,10 @@ impl SqlSession {
     ) -> Result<Outcome, SqlError> {
         let prepared = Arc::clone(prepared);
         let in_implicit_block = self.in_implicit_block;
+        let params = match self.execute_now(&prepared, params).await? {
+            ControlFlow::Break(outcome) => return Ok(outcome),
+            ControlFlow::Continue(params) => params,
+        };
         let (sender, outcome) = oneshot::channel();
         let mut early = Early::new(sender);
         self.depart(move |backend| {
@@ -242,6 +254,40 @@ impl SqlSession {
         outcome
     }
 
+    /// Runs a statement here if it is one that can; else gives its parameters back.
+    async fn execute_now(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        params: Vec<Param>,
+    ) -> Result<ControlFlow<Outcome, Vec<Param>>, SqlError> {
+        self.come_home().await;
+        let in_implicit_block = self.in_implicit_block;
+        let Home::Here(backend) = &mut self.home else {
+            return Err(lost());
+        };
+        let tried = catch_unwind(AssertUnwindSafe(|| {
+            backend.try_now(prepared, params, in_implicit_block)
+        }));
+        let tried = match tried {
+            Ok(Quick::Done(done)) => done.map(ControlFlow::Break),
+            Ok(Quick::TakesThread(params)) => Ok(ControlFlow::Continue(params)),
+            Ok(Quick::Committing(committing)) => {
+                let flushed = committing.flushed().await;
+                backend.finish_commit_block(flushed).map(|()| {
+                    ControlFlow::Break(Outcome::Command {
+                        tag: "COMMIT".to_owned(),
+                    })
+                })
+            }
+            Err(_) => {
+                backend.abort();
+                Err(panicked())
+            }
+        };
+        self.look_home();
+        tried
+    }
+
     /// The end of a query string or of a series of extended-protocol messages: commits the
     /// implicit transaction, if one is open.
     ///
@@ -254,6 +300,14 @@ impl SqlSession {
             && !backend.needs_commit()
         {
             let result = backend.sync();
+            self.look_home();
+            return result;
+        }
+        if let Home::Here(backend) = &mut self.home
+            && let Some(committing) = backend.begin_sync()?
+        {
+            let flushed = committing.flushed().await;
+            let result = backend.finish_sync(flushed);
             self.look_home();
             return result;
         }

@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use trunkline_pgformat::Lsn;
+use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_sql::query::sqlparser::ast::{
     CreateTable, Insert, ObjectName, Statement, TableObject,
 };
 use trunkline_sql::query::{
     Batch, BatchStream, ColumnBuilder, ExternalFunction, ExternalFunctions, ExternalResult,
-    InsertTarget, ParameterValues, PgType, Planner, QueryContext, QueryError, QueryInputs,
-    QueryRuntime, QuerySettings, Relation, RelationColumn, RelationScan, RelationSource,
-    RuntimeLimits, ScanBatch, ScanRequest, SessionFunctions, Styles, TableResolver, parse_query,
-    parse_statement, resolve_type,
+    InsertTarget, LogPosition, ParameterValues, PgType, Planner, QueryContext, QueryError,
+    QueryInputs, QueryRuntime, QuerySettings, Relation, RelationColumn, RelationScan,
+    RelationSource, RuntimeLimits, ScanBatch, ScanRequest, SessionFunctions, Styles, TableResolver,
+    parse_query, parse_statement, resolve_type,
 };
 use trunkline_types::{ColumnType, Oid, format_type, oids, output_text};
 
@@ -158,6 +160,18 @@ impl SessionFunctions for TestSession {
                 format!("unrecognized configuration parameter \"{name}\""),
             )),
         }
+    }
+
+    fn log_position(&self, position: LogPosition) -> Lsn {
+        match position {
+            LogPosition::Flushed => Lsn(0x0100_0028),
+            LogPosition::Written => Lsn(0x0200_0000),
+            LogPosition::Inserted => Lsn(0x0200_0028),
+        }
+    }
+
+    fn log_file_name(&self, lsn: Lsn) -> String {
+        SegmentSize::DEFAULT.file_name(1, SegmentSize::DEFAULT.segment_of(lsn))
     }
 
     fn check_interrupts(&self) -> Result<(), QueryError> {

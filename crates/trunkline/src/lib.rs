@@ -1,62 +1,59 @@
 //! Trunkline, to embed: PostgreSQL's storage engine with SQL on top, in this process.
 //!
-//! The parts are [`engine`] (a data directory, open), [`sql`] (sessions that run statements) and
-//! [`server`] (sessions behind a port). This crate only names them in one place; the program of
-//! the same name is built from them too.
+//! [`Database`], [`Session`], [`Rows`] and [`Load`] are what a program needs to load data and to ask
+//! for it; results are Arrow's record batches ([`arrow_form`](sql::arrow_form) has the types). Errors
+//! are [`SqlError`]: PostgreSQL's SQLSTATE, message, and its further fields. The async functions need
+//! no particular runtime.
 //!
 //! ```no_run
-//! use std::path::Path;
-//! use trunkline::{Database, Format, OpenOptions, Outcome, SqlDatabase, SqlSession};
-//! use trunkline::{StartupParameters, bytes::Bytes};
+//! use trunkline::arrow::array::AsArray;
+//! use trunkline::arrow::datatypes::Int64Type;
+//! use trunkline::{Database, Param, Settings, SqlError};
 //!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let options = OpenOptions { initialise: true, ..OpenOptions::default() };
-//!     let database = Database::open(Path::new("./trunkline-data"), &options)?;
-//!     let sql_database = SqlDatabase::new(database.clone())?;
-//!     let mut session = SqlSession::new(&sql_database, &StartupParameters::default())?;
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), SqlError> {
+//! let database = Database::open("./trunkline-data", Settings::new().set("work_mem", "64MB"))?;
+//! let mut session = database.session()?;
+//! session.execute("CREATE TABLE t (a int, b text)").await?;
 //!
-//!     session.run("CREATE TABLE t (a int, b text)").await?;
+//! // Everything that is handed over, or nothing of it.
+//! let mut load = session.copy_in("COPY t FROM STDIN (FORMAT csv)").await?;
+//! load.write("1,one\n2,two\n").await?;
+//! assert_eq!(load.finish().await?, 2);
 //!
-//!     let copy = session.prepare("COPY t FROM STDIN (FORMAT csv)", &[]).await?;
-//!     if let Outcome::CopyIn(mut copy) = session.execute(&copy, Vec::new()).await? {
-//!         copy.write(Bytes::from_static(b"1,one\n2,two\n")).await?;
-//!         println!("{}", copy.finish().await?);
-//!     }
-//!     // Outside BEGIN and COMMIT, this commits.
-//!     session.sync().await?;
-//!
-//!     let count = session.prepare("SELECT count(*) FROM t", &[]).await?;
-//!     if let Outcome::Rows(mut rows) = session.execute(&count, Vec::new()).await? {
-//!         while let Some(batch) = rows.next().await {
-//!             let batch = batch?;
-//!             let mut cell = Vec::new();
-//!             for row in 0..batch.len() {
-//!                 cell.clear();
-//!                 batch.encode(row, 0, Format::Text, &mut cell)?;
-//!                 println!("{}", String::from_utf8_lossy(&cell));
-//!             }
-//!         }
-//!     }
-//!     session.sync().await?;
-//!
-//!     drop(session);
-//!     // A clean stop, so that the next start has nothing to recover.
-//!     Ok(database.stop()?)
+//! let mut rows = session.query_with("SELECT count(*) FROM t WHERE a > $1", vec![Param::text("1")]).await?;
+//! while let Some(batch) = rows.next().await? {
+//!     println!("{}", batch.column(0).as_primitive::<Int64Type>().value(0));
 //! }
+//!
+//! // Several statements to a transaction, as in SQL. Dropping the session rolls back.
+//! session.execute("BEGIN; INSERT INTO t VALUES (3, 'three')").await?;
+//! session.execute("COMMIT").await?;
+//! match session.execute("SELECT a / 0 FROM t").await {
+//!     Err(error) if error.sqlstate == "22012" => println!("{error}"),
+//!     other => panic!("{other:?}"),
+//! }
+//!
+//! drop(session);
+//! // A clean stop, so that the next start has nothing to recover.
+//! database.close()
+//! # }
 //! ```
+//!
+//! The parts below are [`engine`] (a data directory, open), [`sql`] (sessions that run statements) and
+//! [`server`] (sessions behind a port); the program of the same name is built from them too.
+
+mod embedded;
 
 pub use bytes;
 
 pub use trunkline_engine as engine;
 pub use trunkline_server as server;
 pub use trunkline_sql as sql;
+pub use trunkline_sql::arrow;
 
-pub use trunkline_engine::{Database, EngineError, OpenOptions, initialise};
+pub use embedded::{Database, Load, Rows, Session, Settings};
+pub use trunkline_engine::{EngineError, initialise};
 pub use trunkline_server::{Server, ServerConfig, ServerError};
 pub use trunkline_sql::error::SqlError;
-pub use trunkline_sql::outcome::{
-    Cell, CopyIn, CopyOut, FieldDesc, Format, Notice, Outcome, Param, RowBatch, RowStream,
-    TransactionStatus,
-};
-pub use trunkline_sql::{Prepared, SqlDatabase, SqlSession, StartupParameters};
+pub use trunkline_sql::outcome::{Notice, Param};

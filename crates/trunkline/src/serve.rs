@@ -100,6 +100,9 @@ async fn serve(
 ) -> Result<(), ProgramError> {
     let sql_database =
         SqlDatabase::new(Arc::clone(database)).map_err(|error| ProgramError::new(error.message))?;
+    let _io_watch = sql_database
+        .watch_io()
+        .map_err(|error| ProgramError::new(format!("could not watch I/O: {error}")))?;
     let server = Server::new(listener, sql_database);
     let addresses: Vec<String> = server
         .addresses()

@@ -412,6 +412,44 @@ fn after_an_unclean_stop_it_recovers_and_serves() {
     assert_eq!(exit_code, Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlogged_table_outlives_a_stop_and_is_emptied_by_a_kill() {
+    let temp = TempDir::new().unwrap();
+    let data_dir = temp.path().join("data");
+    let counts = "SELECT (SELECT count(*) FROM u)::text || ' ' || (SELECT count(*) FROM t)::text";
+    let fill = "INSERT INTO u SELECT * FROM generate_series(1, 3000)";
+    let server = Served::start(&data_dir);
+    let client = server.connect().await;
+    let make = format!("CREATE UNLOGGED TABLE u (a int); CREATE TABLE t (LIKE u); {fill}");
+    client.batch_execute(&make).await.unwrap();
+    client
+        .batch_execute("INSERT INTO t SELECT * FROM u")
+        .await
+        .unwrap();
+    assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
+
+    let server = Served::start(&data_dir);
+    let client = server.connect().await;
+    assert_eq!(column(&client, counts).await, ["3000 3000"]);
+    // Part of its rows is on disk for certain, part is not.
+    client
+        .batch_execute(&format!("{fill}; CHECKPOINT"))
+        .await
+        .unwrap();
+    client.batch_execute(fill).await.unwrap();
+    assert_eq!(column(&client, counts).await, ["9000 3000"]);
+    assert_eq!(server.stop(Signal::SIGKILL).0, None);
+
+    let server = Served::start(&data_dir);
+    let client = server.connect().await;
+    assert_eq!(column(&client, counts).await, ["0 3000"]);
+    client.batch_execute(fill).await.unwrap();
+    assert_eq!(column(&client, counts).await, ["3000 3000"]);
+    assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
+    let again = ["-c", "SELECT count(*) FROM u", "-c", "DROP TABLE u"];
+    assert!(printed(sql(&data_dir, &again, "")).contains("\n  3000\n"));
+}
+
 #[test]
 fn results_look_as_in_psql() {
     let temp = TempDir::new().unwrap();
@@ -599,6 +637,71 @@ fn copy_moves_files_and_standard_input() {
     let output = sql(&data_dir, &["-c", "\\copy u FROM 'no file'"], "");
     assert_eq!(text(&output.stderr), "no file: No such file or directory\n");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// Runs the embedding example, which `cargo test` builds beside the program.
+fn load_csv(arguments: &[&Path]) -> (Option<i32>, String, String) {
+    let program = Path::new(env!("CARGO_BIN_EXE_trunkline"));
+    let example = program.with_file_name("examples").join("load_csv");
+    assert!(example.exists(), "build it: cargo build --example load_csv");
+    let output = Command::new(example).args(arguments).output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    (output.status.code(), stdout, stderr)
+}
+
+#[test]
+fn the_embedding_example_loads_and_counts() {
+    let temp = TempDir::new().unwrap();
+    let (data_dir, csv) = (temp.path().join("data"), temp.path().join("in.csv"));
+    let header = "station,taken_at,celsius\n";
+    let rows = "Uppsala,2026-01-01 12:00+01,-3.5\nLund,2026-01-01 12:00+01,1.25\n\
+                Uppsala,2026-01-02 12:00+01,\n";
+    fs::write(&csv, format!("{header}{rows}")).unwrap();
+    let summary = |loads: usize| {
+        format!(
+            "3 rows loaded\nLund: {loads} measured, at most 1.25 degrees\n\
+             Uppsala: {} measured, at most -3.50 degrees\n",
+            2 * loads
+        )
+    };
+    for loads in 1..=2 {
+        let done = (Some(0), summary(loads), String::new());
+        assert_eq!(load_csv(&[&data_dir, &csv]), done);
+    }
+
+    // A row in the middle of a file larger than a chunk; nothing of it stays.
+    let many = "Lund,2026-01-01 12:00+01,1\n".repeat(50_000);
+    fs::write(&csv, format!("{header}{many}Lund,yesterday,1,2\n{many}")).unwrap();
+    let (code, stdout, stderr) = load_csv(&[&data_dir, &csv]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert_eq!(
+        stderr,
+        "load_csv: extra data after last expected column\nSQLSTATE: 22P04\n\
+         CONTEXT: COPY temperature, line 50002: \"Lund,yesterday,1,2\"\n"
+    );
+    fs::write(&csv, format!("{header}Lund,2026-01-01,warm\n")).unwrap();
+    assert_eq!(
+        load_csv(&[&data_dir, &csv]).2,
+        "load_csv: invalid input syntax for type numeric: \"warm\"\nSQLSTATE: 22P02\n\
+         CONTEXT: COPY temperature, line 2, column celsius: \"warm\"\n"
+    );
+    let missing = temp.path().join("no file");
+    let (code, _, stderr) = load_csv(&[&data_dir, &missing]);
+    let reason = "No such file or directory (os error 2)";
+    let said = format!("load_csv: {}: {reason}\n", missing.display());
+    assert_eq!((code, stderr), (Some(1), said));
+    let (code, _, stderr) = load_csv(&[&csv, &csv]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("is not a data directory"), "{stderr}");
+    assert_eq!(load_csv(&[&data_dir]).0, Some(1));
+
+    // It was stopped cleanly each time, and the program reads what it has loaded.
+    let log = printed(sql(
+        &data_dir,
+        &["-c", "SELECT count(*) FROM temperature"],
+        "",
+    ));
+    assert!(log.contains("\n     6\n"), "{log}");
 }
 
 #[test]

@@ -4,14 +4,18 @@
 //! ```text
 //! pin the entry ─▶ enter the gate ─▶ record ─▶ flush (or ask for it) ─▶ entry ─▶ leave ─▶ proc array
 //!  can fail, nothing has happened ────┘ │        └─ a failure: in doubt
+//! └─────────────── begin ───────────────┘          └──────────────── finish ────────────────────┘
 //! ```
 //!
-//! No lock is held across the flush. Between record and entry nothing can fail but the flush, and then
+//! No lock is held across the flush, nor a thread needed: who has begun may wait for it as it likes. Between record and entry nothing can fail but the flush, and then
 //! nobody knows whether the record is durable: the transaction stays in the proc array, so that nobody
 //! takes it for aborted, and the manager commits nothing more.
 
+use std::sync::Arc;
+
 use trunkline_aio::IoContext;
 use trunkline_pgformat::{Lsn, RelFileLocator};
+use trunkline_wal::WalError;
 
 use crate::commit_gate::InsideGate;
 use crate::end_record::{self, EndKind};
@@ -31,25 +35,11 @@ pub struct CommitOptions {
     pub now: TimestampTz,
 }
 
-/// What became of a commit that failed.
-pub(crate) enum CommitFailure {
-    /// It has not happened.
-    NotCommitted(TxnError),
-    /// Nobody knows.
-    InDoubt(TxnError),
-}
-
-impl<E: Into<TxnError>> From<E> for CommitFailure {
-    fn from(error: E) -> CommitFailure {
-        CommitFailure::NotCommitted(error.into())
-    }
-}
-
 /// A commit whose record is in the log and whose entry is not made. If it is never finished, it is in
 /// doubt.
-pub(crate) struct LoggedCommit<'a> {
-    manager: &'a TransactionManager,
-    _inside: Option<InsideGate<'a>>,
+pub(crate) struct LoggedCommit {
+    manager: Arc<TransactionManager>,
+    inside: Option<InsideGate>,
     entry: XactEntry,
     xid: FullXid,
     /// Where the record ends, unless it is durable.
@@ -57,42 +47,35 @@ pub(crate) struct LoggedCommit<'a> {
     is_finished: bool,
 }
 
-/// Commits `xid`.
-pub(crate) fn commit(
-    manager: &TransactionManager,
-    io: &mut IoContext,
-    xid: FullXid,
-    files: &[RelFileLocator],
-    options: CommitOptions,
-) -> Result<(), CommitFailure> {
-    let mut logged = begin(manager, io, xid, files, options.now)?;
-    if options.synchronous || !files.is_empty() {
-        logged.flush(io).map_err(CommitFailure::InDoubt)?;
-    }
-    logged.finish();
-    Ok(())
-}
-
 /// Everything that can fail without consequences, and the record.
-pub(crate) fn begin<'a>(
-    manager: &'a TransactionManager,
+pub(crate) fn begin(
+    manager: &Arc<TransactionManager>,
     io: &mut IoContext,
     xid: FullXid,
     files: &[RelFileLocator],
     now: TimestampTz,
-) -> Result<LoggedCommit<'a>, TxnError> {
+) -> Result<LoggedCommit, TxnError> {
     manager.check_failure()?;
     let entry = manager.pg_xact().entry(xid.xid())?;
     let mut inside = None;
     let mut lsn = Lsn::INVALID;
     if let Some(wal) = manager.wal() {
-        inside = Some(manager.gate().enter());
-        // A record that insertion refuses is not in the log, and never will be.
-        lsn = end_record::insert(wal, io, EndKind::Commit, xid.xid(), now, files)?.end;
+        let entered = manager.gate().enter();
+        match end_record::insert(wal, io, EndKind::Commit, xid.xid(), now, files) {
+            Ok(inserted) => {
+                lsn = inserted.end;
+                inside = Some(entered);
+            }
+            // A record that insertion refuses is not in the log, and never will be.
+            Err(error) => {
+                manager.gate().leave(entered);
+                return Err(error.into());
+            }
+        }
     }
     Ok(LoggedCommit {
-        manager,
-        _inside: inside,
+        manager: Arc::clone(manager),
+        inside,
         entry,
         xid,
         lsn,
@@ -100,17 +83,34 @@ pub(crate) fn begin<'a>(
     })
 }
 
-impl LoggedCommit<'_> {
+impl LoggedCommit {
+    /// What has to be durable before it is acknowledged, unless it is already.
+    pub(crate) fn lsn(&self) -> Option<Lsn> {
+        (self.lsn != Lsn::INVALID).then_some(self.lsn)
+    }
+
+    pub(crate) fn xid(&self) -> FullXid {
+        self.xid
+    }
+
     /// Makes it durable.
-    fn flush(&mut self, io: &mut IoContext) -> Result<(), TxnError> {
-        if let Some(wal) = self.manager.wal() {
-            wal.flush(io, self.lsn)
-                .map_err(|error| TxnError::CommitInDoubt {
-                    xid: self.xid,
-                    reason: error.to_string(),
-                })?;
-            self.lsn = Lsn::INVALID;
+    pub(crate) fn flush(&mut self, io: &mut IoContext) -> Result<(), TxnError> {
+        if let Some(wal) = self.manager.wal()
+            && self.lsn != Lsn::INVALID
+        {
+            let flushed = wal.flush(io, self.lsn);
+            self.note_flush(flushed)?;
         }
+        Ok(())
+    }
+
+    /// What came of making it durable.
+    pub(crate) fn note_flush(&mut self, flushed: Result<(), WalError>) -> Result<(), TxnError> {
+        flushed.map_err(|error| TxnError::CommitInDoubt {
+            xid: self.xid,
+            reason: error.to_string(),
+        })?;
+        self.lsn = Lsn::INVALID;
         Ok(())
     }
 
@@ -123,17 +123,24 @@ impl LoggedCommit<'_> {
         {
             wal.request_flush(self.lsn);
         }
-        self._inside = None;
+        self.leave();
         self.manager.procs().end(self.xid);
+    }
+
+    fn leave(&mut self) {
+        if let Some(inside) = self.inside.take() {
+            self.manager.gate().leave(inside);
+        }
     }
 }
 
-impl Drop for LoggedCommit<'_> {
+impl Drop for LoggedCommit {
     fn drop(&mut self) {
         if !self.is_finished {
             let xid = self.xid.xid();
             self.manager
                 .fail(format!("the commit of transaction {xid} is in doubt"));
+            self.leave();
         }
     }
 }

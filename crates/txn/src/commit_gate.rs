@@ -33,10 +33,10 @@ pub(crate) struct CommitGate {
     emptied: Condvar,
 }
 
-/// A commit that is inside.
+/// A commit that is inside, for as long as it holds this; to be given to [`CommitGate::leave`].
 #[derive(Debug)]
-pub(crate) struct InsideGate<'a> {
-    gate: &'a CommitGate,
+#[must_use = "who does not leave holds up every checkpoint"]
+pub(crate) struct InsideGate {
     epoch: u32,
 }
 
@@ -61,7 +61,7 @@ impl CommitGate {
     }
 
     /// To be called before the commit's record is inserted, and to be left after its entry is made.
-    pub fn enter(&self) -> InsideGate<'_> {
+    pub fn enter(&self) -> InsideGate {
         let mut now = self.word.load(Ordering::Relaxed);
         loop {
             let epoch = epoch_of(now);
@@ -72,9 +72,19 @@ impl CommitGate {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return InsideGate { gate: self, epoch },
+                Ok(_) => return InsideGate { epoch },
                 Err(other) => now = other,
             }
+        }
+    }
+
+    /// The commit's entry is made, or it has not happened.
+    pub fn leave(&self, inside: InsideGate) {
+        let InsideGate { epoch } = inside;
+        let before = self.word.fetch_sub(one(epoch), Ordering::AcqRel);
+        if before & WAITED_FOR != 0 && count(before, epoch) == 1 {
+            drop(lock_modelled(&self.sleep));
+            self.emptied.notify_all();
         }
     }
 
@@ -122,16 +132,6 @@ impl CommitGate {
                 .emptied
                 .wait(sleep)
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-    }
-}
-
-impl Drop for InsideGate<'_> {
-    fn drop(&mut self) {
-        let before = self.gate.word.fetch_sub(one(self.epoch), Ordering::AcqRel);
-        if before & WAITED_FOR != 0 && count(before, self.epoch) == 1 {
-            drop(lock_modelled(&self.gate.sleep));
-            self.gate.emptied.notify_all();
         }
     }
 }

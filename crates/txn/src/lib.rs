@@ -78,6 +78,6 @@ pub use redo::{TransactionRedo, redo};
 pub use slru::{FlushProgress, SlruConfig, SlruFlush};
 pub use snapshot::{RegisteredSnapshot, Snapshot};
 pub use timestamp::TimestampTz;
-pub use transaction::{Transaction, TransactionState};
+pub use transaction::{CommitInProgress, Transaction, TransactionState};
 pub use visibility::{Visibility, XidFate};
 pub use xid_limits::{WraparoundWarning, XidLimits};

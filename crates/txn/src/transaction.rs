@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use trunkline_aio::IoContext;
-use trunkline_pgformat::{CommandId, RelFileLocator, Xid};
+use trunkline_pgformat::{CommandId, Lsn, RelFileLocator, Xid};
+use trunkline_wal::WalError;
 
-use crate::commit::{self, CommitFailure, CommitOptions};
+use crate::commit::{self, CommitOptions, LoggedCommit};
 use crate::error::TxnError;
 use crate::full_xid::FullXid;
 use crate::lock_tag::LockOwner;
@@ -195,23 +196,87 @@ impl Transaction {
         io: &mut IoContext,
         options: CommitOptions,
     ) -> Result<Vec<RelFileLocator>, TxnError> {
-        let (xid, pending) = self.begin_end();
-        let result = match xid {
-            Some(xid) => commit::commit(&self.manager, io, xid, pending.at_commit(), options),
-            None if pending.at_commit().is_empty() => Ok(()),
-            None => Err(CommitFailure::NotCommitted(TxnError::FilesWithoutXid)),
+        let mut commit = self.begin_commit(io, options)?;
+        let flushed = match &mut commit.logged {
+            Some(logged) if commit.waits => logged.flush(io),
+            _ => Ok(()),
         };
-        match result {
-            Ok(()) => {
-                self.end(Event::Commits);
-                Ok(pending.into_commit())
+        self.end_commit(commit, flushed)
+    }
+
+    /// The first half of [`Self::commit`]: the commit is in the write-ahead log, and to be made durable
+    /// before the second half.
+    ///
+    /// # Errors
+    /// The commit cannot be recorded: the transaction goes on and is to be aborted.
+    ///
+    /// # Panics
+    /// If it has ended before.
+    pub fn begin_commit(
+        &self,
+        io: &mut IoContext,
+        options: CommitOptions,
+    ) -> Result<CommitInProgress, TxnError> {
+        let (xid, pending) = self.begin_end();
+        let logged = match xid {
+            Some(xid) => {
+                commit::begin(&self.manager, io, xid, pending.at_commit(), options.now).map(Some)
             }
-            Err(CommitFailure::NotCommitted(error)) => {
+            None if pending.at_commit().is_empty() => Ok(None),
+            None => Err(TxnError::FilesWithoutXid),
+        };
+        match logged {
+            Ok(logged) => Ok(CommitInProgress {
+                waits: options.synchronous || !pending.at_commit().is_empty(),
+                logged,
+                pending,
+            }),
+            Err(error) => {
                 lock(&self.inner).pending = pending;
                 self.end(Event::EndFails);
                 Err(error)
             }
-            Err(CommitFailure::InDoubt(error)) => {
+        }
+    }
+
+    /// The second half of [`Self::commit`]: `flushed` is what came of making the log durable up to
+    /// [`CommitInProgress::awaits`].
+    ///
+    /// # Errors
+    /// [`TxnError::CommitInDoubt`], as of [`Self::commit`].
+    ///
+    /// # Panics
+    /// If the commit is another transaction's.
+    pub fn finish_commit(
+        &self,
+        mut commit: CommitInProgress,
+        flushed: Result<(), WalError>,
+    ) -> Result<Vec<RelFileLocator>, TxnError> {
+        let flushed = match &mut commit.logged {
+            Some(logged) if commit.waits => logged.note_flush(flushed),
+            _ => Ok(()),
+        };
+        self.end_commit(commit, flushed)
+    }
+
+    fn end_commit(
+        &self,
+        commit: CommitInProgress,
+        flushed: Result<(), TxnError>,
+    ) -> Result<Vec<RelFileLocator>, TxnError> {
+        let xid = commit.logged.as_ref().map(LoggedCommit::xid);
+        assert_eq!(xid, self.full_xid(), "another transaction's commit");
+        match flushed {
+            Ok(()) => {
+                if let Some(logged) = commit.logged {
+                    logged.finish();
+                }
+                self.end(Event::Commits);
+                Ok(commit.pending.into_commit())
+            }
+            Err(error) => {
+                // Its end tells the manager.
+                drop(commit.logged);
                 self.end(Event::FateUnknown);
                 Err(error)
             }
@@ -257,6 +322,23 @@ impl Transaction {
     fn end(&self, event: Event) {
         let mut inner = lock(&self.inner);
         inner.state = inner.state.next(event);
+    }
+}
+
+/// A commit between its two halves: in the write-ahead log, and not yet known. Dropped, it is in doubt.
+pub struct CommitInProgress {
+    /// None if the transaction had no id: then there is nothing to record.
+    logged: Option<LoggedCommit>,
+    pending: PendingFiles,
+    /// Whether it is to be durable before it is known.
+    waits: bool,
+}
+
+impl CommitInProgress {
+    /// What the log has to be durable up to before it is finished.
+    pub fn awaits(&self) -> Option<Lsn> {
+        let logged = self.logged.as_ref().filter(|_| self.waits)?;
+        logged.lsn()
     }
 }
 

@@ -12,6 +12,7 @@ use trunkline_pgformat::Lsn;
 use trunkline_pgformat::wal::TimeLineId;
 use trunkline_pgformat::wal::segment::SegmentSize;
 
+use crate::durability::DurabilityWaiters;
 use crate::error::{Failure, WalError};
 use crate::sync::{Mutex, lock};
 use crate::tag;
@@ -32,6 +33,7 @@ pub(crate) struct Progress {
     written: AtomicU64,
     durable: AtomicU64,
     failed: AtomicBool,
+    pub(crate) waiters: DurabilityWaiters,
 }
 
 impl Progress {
@@ -49,6 +51,7 @@ impl Progress {
             written: AtomicU64::new(state.written().0),
             durable: AtomicU64::new(state.durable().0),
             failed: AtomicBool::new(false),
+            waiters: DurabilityWaiters::default(),
             state: Mutex::new(state),
         }
     }
@@ -98,10 +101,21 @@ impl Progress {
         }
         drop(state);
         if news {
-            // Whoever waits for an insertion may wait in vain.
+            // Whoever waits for an insertion, or for an I/O to be over, may wait in vain.
             self.tickets.wake();
+            let now = lock(&self.state).startable();
+            self.waiters.wake(&now);
         }
         value
+    }
+
+    /// An I/O is over: changes the state, and wakes whom that concerns.
+    fn complete(&self, change: impl FnOnce(&mut WriterState)) {
+        let now = self.with(|state| {
+            change(state);
+            state.startable()
+        });
+        self.waiters.wake(&now);
     }
 
     /// Stops the log for good.
@@ -139,13 +153,13 @@ impl SharedCallbacks for WalCallbacks {
             let outcome = errno.map_or(Ok(()), |errno| {
                 Err(Failure::write(timeline, size, start, length_bytes, errno))
             });
-            progress.with(|state| state.complete_write(number, outcome));
+            progress.complete(|state| state.complete_write(number, outcome));
         } else {
             let segment = size.segment_before(end);
             let outcome = errno.map_or(Ok(()), |errno| {
                 Err(Failure::sync(timeline, size, segment, errno))
             });
-            progress.with(|state| state.complete_sync(number, outcome));
+            progress.complete(|state| state.complete_sync(number, outcome));
         }
         prior
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use trunkline_aio::Op;
+use trunkline_pgformat::wal::record::Compression;
 use trunkline_pgformat::wal::segment::SegmentSize;
 use trunkline_pgformat::wal::{TimeLineId, XLOG_BLCKSZ};
 
@@ -76,6 +77,8 @@ pub struct WalConfig {
     pub wal_sync_method: SyncMethod,
     /// `full_page_writes` at the start; see [`crate::Wal::set_full_page_writes`].
     pub full_page_writes: bool,
+    /// `wal_compression`: how page images are compressed, where that makes them shorter.
+    pub wal_compression: Option<Compression>,
     /// `wal_init_zero`: new segments are filled with zeros, not left sparse.
     pub wal_init_zero: bool,
     /// `wal_recycle`: segments that are no longer needed are renamed for later use.
@@ -126,6 +129,7 @@ impl WalConfig {
             wal_buffers_bytes: 16 << 20,
             wal_sync_method: SyncMethod::Fdatasync,
             full_page_writes: true,
+            wal_compression: None,
             wal_init_zero: true,
             wal_recycle: true,
             min_wal_size_bytes: 80 << 20,

@@ -20,6 +20,7 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use trunkline_aio::{IoContext, Op, WaitRef};
 use trunkline_pgformat::Lsn;
 use trunkline_pgformat::wal::segment::SegmentNumber;
@@ -43,9 +44,51 @@ pub enum FlushState {
 
 /// What an attempt to start something came to.
 enum Step {
-    Started,
+    Started(WaitRef),
     Nothing,
     After(WaitRef),
+}
+
+/// Who completes what is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completer {
+    /// Who starts it waits for it, or somebody else will who needs it.
+    Waiter,
+    /// Nobody may be waiting with a thread: the method is to see to it.
+    Method,
+}
+
+/// I/Os that one call has started.
+struct Started {
+    completer: Completer,
+    /// Those to be left to the method. Few: a flush that starts more than one write is a rare one.
+    to_drive: ArrayVec<WaitRef, 8>,
+}
+
+impl Started {
+    fn new(completer: Completer) -> Self {
+        Started {
+            completer,
+            to_drive: ArrayVec::new(),
+        }
+    }
+
+    fn push(&mut self, io: &mut IoContext, wait_ref: WaitRef) {
+        if self.completer == Completer::Method {
+            if self.to_drive.is_full() {
+                self.submit(io);
+            }
+            self.to_drive.push(wait_ref);
+        }
+    }
+
+    /// Gives all that is pending to the method.
+    fn submit(&mut self, io: &mut IoContext) {
+        io.submit();
+        for wait_ref in self.to_drive.drain(..) {
+            io.aio().drive(wait_ref);
+        }
+    }
 }
 
 /// A claimed range whose I/O is not started yet. If it never is, nothing behind it can become durable.
@@ -61,6 +104,7 @@ impl Drop for ClaimedWrite<'_> {
         if !self.started {
             let config = &self.wal.config;
             let failure = Failure::abandoned(config.timeline, config.segment_size, self.start);
+            // Tells everybody, as it fails the log.
             self.wal
                 .progress
                 .with(|state| state.complete_write(self.number, Err(failure)));
@@ -108,19 +152,22 @@ impl Wal {
         self.counts.flush();
         let _flusher = Flusher::enter(self);
         loop {
-            match self.start_flush_extent(io, lsn, extent)? {
+            match self.start_flush_extent(io, lsn, extent, Completer::Waiter)? {
                 FlushState::Durable => return Ok(()),
                 FlushState::InFlight(wait_ref) => {
                     self.counts.flush_wait();
                     io.wait(wait_ref);
                 }
-                FlushState::Inserting => {
-                    let progress = &self.progress;
-                    io.submit();
-                    progress.tickets.wait_for_lsn(lsn, || progress.has_failed());
-                }
+                FlushState::Inserting => self.await_insertions(io, lsn),
             }
         }
+    }
+
+    /// Waits until the log is complete up to `lsn`, or has failed.
+    pub(crate) fn await_insertions(&self, io: &mut IoContext, lsn: Lsn) {
+        io.submit();
+        let progress = &self.progress;
+        progress.tickets.wait_for_lsn(lsn, || progress.has_failed());
     }
 
     /// Starts what making the log durable up to `lsn` needs, as far as it can be started now, without
@@ -129,14 +176,16 @@ impl Wal {
     /// # Errors
     /// As [`Self::flush`].
     pub fn start_flush(&self, io: &mut IoContext, lsn: Lsn) -> Result<FlushState, WalError> {
-        self.start_flush_extent(io, lsn, Extent::All)
+        self.start_flush_extent(io, lsn, Extent::All, Completer::Waiter)
     }
 
-    fn start_flush_extent(
+    /// [`Self::start_flush`], with the choice of who completes what it starts.
+    pub(crate) fn start_flush_extent(
         &self,
         io: &mut IoContext,
         lsn: Lsn,
         extent: Extent,
+        completer: Completer,
     ) -> Result<FlushState, WalError> {
         self.check_issuer(io);
         if self.durable_lsn() >= lsn {
@@ -156,9 +205,10 @@ impl Wal {
         }
         loop {
             let mut blocked = None;
+            let mut started = Started::new(completer);
             while blocked.is_none() && self.progress.with(|state| state.claimed()) < lsn {
                 match self.start_write(io, extent)? {
-                    Step::Started => {}
+                    Step::Started(wait_ref) => started.push(io, wait_ref),
                     Step::Nothing => break,
                     Step::After(wait_ref) => blocked = Some(wait_ref),
                 }
@@ -168,13 +218,13 @@ impl Wal {
                 io.submit();
                 while blocked.is_none() && self.progress.with(|state| state.needs_sync(lsn)) {
                     match self.start_sync(io, operation)? {
-                        Step::Started => {}
+                        Step::Started(wait_ref) => started.push(io, wait_ref),
                         Step::Nothing => break,
                         Step::After(wait_ref) => blocked = Some(wait_ref),
                     }
                 }
             }
-            io.submit();
+            started.submit(io);
             if self.durable_lsn() >= lsn {
                 return Ok(FlushState::Durable);
             }
@@ -201,15 +251,13 @@ impl Wal {
             }
             self.progress.check()?;
             if self.progress.tickets.completed_lsn() < lsn {
-                io.submit();
-                let progress = &self.progress;
-                progress.tickets.wait_for_lsn(lsn, || progress.has_failed());
+                self.await_insertions(io, lsn);
                 continue;
             }
             let mut blocked = None;
             while blocked.is_none() && self.progress.with(|state| state.claimed()) < lsn {
                 match self.start_write(io, extent)? {
-                    Step::Started => {}
+                    Step::Started(_) => {}
                     Step::Nothing => break,
                     Step::After(wait_ref) => blocked = Some(wait_ref),
                 }
@@ -228,7 +276,7 @@ impl Wal {
         let mut started = false;
         while self.unsent_bytes() >= self.bulk_bytes {
             match self.start_write(io, Extent::WholeUnits) {
-                Ok(Step::Started) => started = true,
+                Ok(Step::Started(_)) => started = true,
                 Ok(Step::Nothing | Step::After(_)) => break,
                 Err(error) => {
                     tracing::debug!(%error, "could not start a write of the log");
@@ -243,7 +291,7 @@ impl Wal {
 
     /// Starts writes of all whole units that are complete, as far as can be without waiting.
     pub(crate) fn start_writing(&self, io: &mut IoContext) -> Result<(), WalError> {
-        while let Step::Started = self.start_write(io, Extent::WholeUnits)? {}
+        while let Step::Started(_) = self.start_write(io, Extent::WholeUnits)? {}
         io.submit();
         Ok(())
     }
@@ -319,7 +367,7 @@ impl Wal {
             // SAFETY: the I/O keeps the ring. Nobody changes published bytes before their page is
             // free, which it is not before this write is complete; the staging page is the write's.
             unsafe { handle.start_writev(&file, offset, &memory) };
-            return Ok(Step::Started);
+            return Ok(Step::Started(wait_ref));
         }
     }
 
@@ -353,7 +401,7 @@ impl Wal {
             } else {
                 handle.start_fdatasync(&file);
             }
-            return Ok(Step::Started);
+            return Ok(Step::Started(wait_ref));
         }
     }
 

@@ -74,9 +74,19 @@ impl Wal {
         self.check_issuer(io);
         self.progress.check()?;
         let mut headers = HeaderBuffer::new();
-        loop {
+        let mut compressor = None;
+        let inserted = loop {
             let full_page_writes = self.position.full_page_writes();
-            let (blocks, decision) = with_images(record, self.position.redo(), full_page_writes);
+            let (mut blocks, decision) =
+                with_images(record, self.position.redo(), full_page_writes);
+            if decision.images > 0
+                && let Some(compressors) = &self.compressors
+            {
+                compressor = compressor.or_else(|| compressors.take());
+                if let Some(compressor) = &mut compressor {
+                    compressor.compress(&mut blocks);
+                }
+            }
             let parts = Record {
                 rmgr: record.rmgr,
                 info: record.info,
@@ -91,12 +101,15 @@ impl Wal {
                 self.position
                     .reserve(&self.progress.tickets, length, decision)
             };
-            let Some(inserted) = self.place(io, assembled, reserve)? else {
-                continue;
-            };
-            self.start_bulk_writes(io);
-            return Ok(inserted);
+            if let Some(inserted) = self.place(io, assembled, reserve)? {
+                break inserted;
+            }
+        };
+        if let (Some(compressor), Some(compressors)) = (compressor, &self.compressors) {
+            compressors.give_back(compressor);
         }
+        self.start_bulk_writes(io);
+        Ok(inserted)
     }
 
     /// Begins a checkpoint: inserts a record that says so, and makes its place the redo pointer with

@@ -21,10 +21,12 @@
 //! |---|---|
 //! | `wal` | [`Wal`]: starting, positions, settings, statistics |
 //! | `record`, `insert` | [`WalRecord`]; which pages need images; reserve, copy, publish |
+//! | `compression` | compressors of those images |
 //! | `reservation`, `tickets` | where a record goes, and how far the log is whole |
 //! | `ring` | the newest pages in memory |
 //! | `writer`, `range_queue` | what may be written and synced next; what is in flight |
 //! | `flush`, `completion` | starting writes and syncs, waiting for them, what their ends do |
+//! | `durability` | [`FlushFuture`]: waiting without a thread |
 //! | `segments`, `retention` | files made ahead, recycled, removed |
 //! | `wal_writer` | [`WalWriter`]: the background's share |
 //! | `reader` | [`WalReader`]: records from the files, read ahead |
@@ -35,14 +37,16 @@
 //! # Locks
 //! All are leaves as far as callers can see, and none is held across a wait, but for the names of
 //! segments, whose holder drives the I/O that it waits for. Order: names of segments, then one of:
-//! insert position, writer's state, open segments, checkpoint distance. Completions take the writer's
+//! insert position, writer's state, open segments, checkpoint distance, idle compressors. Completions take the writer's
 //! state; so nothing that can complete an I/O is called under it.
 //!
 //! The design, its hazards, and which test guards which rule are in the crate's README.
 
 mod bootstrap;
 mod completion;
+mod compression;
 mod config;
+mod durability;
 mod error;
 mod event;
 mod flush;
@@ -67,6 +71,7 @@ mod writer;
 
 pub use bootstrap::{create_first_segment, first_record};
 pub use config::{SyncMethod, WalConfig};
+pub use durability::FlushFuture;
 pub use error::{Failure, WalError};
 pub use flush::FlushState;
 pub use insert::Inserted;

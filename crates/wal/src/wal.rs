@@ -8,6 +8,7 @@ use trunkline_pgformat::Lsn;
 use trunkline_pgformat::wal::XLOG_BLCKSZ;
 
 use crate::completion::{Progress, WalCallbacks};
+use crate::compression::Compressors;
 use crate::config::{MAX_WRITE_BYTES, WalConfig};
 use crate::error::{Failure, WalError};
 use crate::recovery::read_exactly;
@@ -46,6 +47,8 @@ pub struct Wal {
     clock: Arc<dyn Clock>,
     pub(crate) ring: Arc<Ring>,
     pub(crate) position: InsertPosition,
+    /// If images are compressed.
+    pub(crate) compressors: Option<Compressors>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) segments: Segments,
     pub(crate) callbacks: CallbackId,
@@ -112,6 +115,7 @@ impl Wal {
                 position.redo,
                 config.full_page_writes,
             ),
+            compressors: config.wal_compression.map(Compressors::new),
             aio,
             clock,
             ring: Arc::new(ring),
@@ -148,6 +152,12 @@ impl Wal {
     /// Everything before is durable. Costs one load.
     pub fn durable_lsn(&self) -> Lsn {
         self.progress.durable()
+    }
+
+    /// Everything before has been written, which makes it durable only where no sync follows
+    /// (`GetXLogWriteRecPtr`). Costs one load.
+    pub fn written_lsn(&self) -> Lsn {
+        self.progress.written()
     }
 
     /// Where the last record ends, published or not (`GetXLogInsertRecPtr`, give or take the header of

@@ -18,9 +18,10 @@ use crate::range_queue::RangeQueue;
 /// Syncs in flight, at most. More would each cover little.
 pub(crate) const MAX_SYNCS_IN_FLIGHT: usize = 4;
 
-/// With so many writes in flight, flushes come together in the next one instead of padding: the device
-/// has enough to do, and a larger group is cheaper than one write more.
-const MAX_WRITES_TO_PAD: usize = 8;
+/// With so many writes in flight, flushes come together in the next one instead of padding: a larger
+/// group costs less than one write more, whose submission and interrupt take about as much processor
+/// time as a commit. Measured with `bench commit` (docs/decisions/0010).
+const MAX_WRITES_TO_PAD: usize = 2;
 
 /// How much of the complete log a write takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,17 @@ pub(crate) enum NextSync {
     },
     /// As many syncs as may be are in flight: to be tried again after this one.
     Full(WaitRef),
+}
+
+/// What has changed for those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Startable {
+    pub(crate) durable: Lsn,
+    pub(crate) has_failed: bool,
+    /// A write can be started for who waits for log in this range, its beginning excluded.
+    pub(crate) write_beyond: Option<(Lsn, Lsn)>,
+    /// A sync can be started for who waits for log in this range, its beginning excluded.
+    pub(crate) sync_within: Option<(Lsn, Lsn)>,
 }
 
 /// What was done, for the statistics.
@@ -180,6 +192,11 @@ impl WriterState {
         (self.flushers > 1 || writes > 0) && writes < MAX_WRITES_TO_PAD
     }
 
+    /// Whether somebody flushes, or a write is in flight.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushers > 0 || self.writes.len() > 0
+    }
+
     /// A thread begins to flush.
     pub(crate) fn enter_flush(&mut self) {
         self.flushers += 1;
@@ -214,6 +231,21 @@ impl WriterState {
     /// Whether everything before `lsn` is written, and a sync has to be started for it.
     pub(crate) fn needs_sync(&self, lsn: Lsn) -> bool {
         self.writes.done() >= lsn && self.syncs.claimed() < lsn
+    }
+
+    /// What who waits may have waited for.
+    pub(crate) fn startable(&self) -> Startable {
+        let claimed = self.writes.claimed();
+        // Whether there is room; whether the unit that it begins in is free, who tries will see.
+        let may_write = self.writes.full().is_none();
+        let may_sync = self.sync_method.sync_operation().is_some()
+            && matches!(self.next_sync(), NextSync::Segment { .. });
+        Startable {
+            durable: self.durable(),
+            has_failed: self.failure.is_some(),
+            write_beyond: may_write.then_some((claimed, Lsn(u64::MAX))),
+            sync_within: may_sync.then(|| (self.syncs.claimed(), self.writes.done())),
+        }
     }
 
     /// Claims what [`Self::next_sync`] told for `io`: the sync's number.

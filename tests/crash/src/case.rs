@@ -99,6 +99,8 @@ impl fmt::Display for Case {
 pub struct Outcome {
     /// It happened before the workload was over.
     pub struck: bool,
+    /// Holes in the log that were filled up to what a crash had left behind them.
+    pub filled: usize,
     /// Statements that failed while the engine went on.
     pub refused: usize,
     /// Relations that have files and are no table's.

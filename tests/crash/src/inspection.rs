@@ -12,26 +12,24 @@ use trunkline_pgformat::{BLCKSZ, Lsn, RELSEG_SIZE, verify_page};
 use trunkline_sim::SimDisk;
 use trunkline_wal::{WalConfig, WalReader};
 
-use crate::tables::State;
-
 /// Every directory with relation files.
 const DIRECTORIES: [&str; 2] = ["base/5", "global"];
 
 /// Of the first page of a segment (`SizeOfXLogLongPHD`).
 const LONG_HEADER_BYTES: u64 = 40;
 
-fn with_issuer<T>(disk: &SimDisk, body: impl FnOnce(&mut IoContext) -> T) -> T {
+pub(crate) fn with_issuer<T>(disk: &SimDisk, body: impl FnOnce(&mut IoContext) -> T) -> T {
     let aio = Aio::start_with(AioConfig::default(), Arc::new(disk.clone())).unwrap();
     let mut io = aio.issuer(1).unwrap();
     body(&mut io)
 }
 
-fn control(disk: &SimDisk, path: &Path, io: &mut IoContext) -> ControlFile {
+pub(crate) fn control(disk: &SimDisk, path: &Path, io: &mut IoContext) -> ControlFile {
     let bytes = read_file(disk, io, &path.join("global/pg_control")).unwrap();
     ControlFile::decode(&bytes).unwrap()
 }
 
-fn reader(disk: &SimDisk, path: &Path, control: &ControlFile, start: Lsn) -> WalReader {
+pub(crate) fn reader(disk: &SimDisk, path: &Path, control: &ControlFile, start: Lsn) -> WalReader {
     let config = WalConfig::new(
         path.join("pg_wal"),
         control.check_point_copy.this_time_line_id,
@@ -42,7 +40,7 @@ fn reader(disk: &SimDisk, path: &Path, control: &ControlFile, start: Lsn) -> Wal
 }
 
 /// Reads the log from `start` on, to its end.
-fn end_of_log(
+pub(crate) fn end_of_log(
     disk: &SimDisk,
     path: &Path,
     control: &ControlFile,
@@ -66,6 +64,8 @@ pub struct RecordCounts {
     pub end: Lsn,
     /// By resource manager.
     pub by_rmgr: BTreeMap<String, u64>,
+    /// Page images that are compressed.
+    pub compressed: u64,
     /// The files of the first and the last record.
     pub segments: [String; 2],
 }
@@ -76,10 +76,14 @@ pub fn count_records(disk: &SimDisk, path: &Path) -> RecordCounts {
         let control = control(disk, path, io);
         let start = control.check_point_copy.redo;
         let mut reader = reader(disk, path, &control, start);
-        let mut by_rmgr = BTreeMap::new();
+        let (mut by_rmgr, mut compressed) = (BTreeMap::new(), 0);
         let mut end = start;
         loop {
-            let next = reader.next(io, |_, record| record.header.rmgr.to_string());
+            let next = reader.next(io, |_, record| {
+                let images = record.blocks.iter().filter_map(|block| block.image);
+                compressed += images.filter(|image| image.compression().is_some()).count() as u64;
+                record.header.rmgr.to_string()
+            });
             let Ok(rmgr) = next.unwrap() else {
                 break;
             };
@@ -92,6 +96,7 @@ pub fn count_records(disk: &SimDisk, path: &Path) -> RecordCounts {
             start,
             end,
             by_rmgr,
+            compressed,
             segments: [size.segment_of(start), size.segment_before(end)]
                 .map(|segment| size.file_name(timeline, segment)),
         }
@@ -116,22 +121,28 @@ pub fn check_crashed(disk: &SimDisk, path: &Path, durable: Lsn) {
     });
 }
 
-/// What a clean stop has left, for a database whose tables are `state`. Gives the number of relations
-/// that have files and are no table's: those whose making or dropping a crash cut in two where the log
-/// does not tell.
-pub fn check_stopped(disk: &SimDisk, path: &Path, state: &State) -> usize {
+/// What a clean stop has left, for a database whose tables have the files with the numbers `of_tables`.
+/// Gives the number of relations that have files and are no table's: those whose making or dropping a
+/// crash cut in two where the log does not tell.
+pub fn check_stopped(disk: &SimDisk, path: &Path, of_tables: &BTreeSet<u32>) -> usize {
     with_issuer(disk, |io| {
         let control = control(disk, path, io);
         assert_eq!(control.state, ClusterState::ShutDown);
         assert_eq!(control.check_point, control.check_point_copy.redo);
         let (_, records) = end_of_log(disk, path, &control, control.check_point, io);
         assert_eq!(records, 1, "records from the shutdown checkpoint on");
-        check_pages(disk, path, state, io)
+        check_pages(disk, path, of_tables, io)
     })
 }
 
-/// The checksum of every page of every file.
-fn check_pages(disk: &SimDisk, path: &Path, state: &State, io: &mut IoContext) -> usize {
+/// The checksum of every page of every file that is a table's. Of others that are there nobody has
+/// redone what the power cut tore.
+fn check_pages(
+    disk: &SimDisk,
+    path: &Path,
+    of_tables: &BTreeSet<u32>,
+    io: &mut IoContext,
+) -> usize {
     let mut of_users = BTreeSet::new();
     for directory in DIRECTORIES {
         let directory = path.join(directory);
@@ -144,6 +155,9 @@ fn check_pages(disk: &SimDisk, path: &Path, state: &State, io: &mut IoContext) -
             let number: u32 = fork.split('_').next().unwrap().parse().unwrap();
             if number >= oids::FIRST_NORMAL_OBJECT.0 {
                 of_users.insert(number);
+                if !of_tables.contains(&number) {
+                    continue;
+                }
             }
             let first = segment.parse::<u32>().unwrap() * RELSEG_SIZE;
             let bytes = read_file(disk, io, &directory.join(&name)).unwrap();
@@ -155,7 +169,9 @@ fn check_pages(disk: &SimDisk, path: &Path, state: &State, io: &mut IoContext) -
             }
         }
     }
-    let tables = state.len();
-    assert!(of_users.len() >= tables, "files {of_users:?} of {state:?}");
-    of_users.len() - tables
+    assert!(
+        of_users.is_superset(of_tables),
+        "files {of_users:?}, of tables {of_tables:?}"
+    );
+    of_users.len() - of_tables.len()
 }

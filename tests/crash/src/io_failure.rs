@@ -204,6 +204,7 @@ pub fn run(place: &Place, case: Case) -> Outcome {
     let leaked = finish(&disk, place, seed, &ledger, crashed);
     Outcome {
         struck,
+        filled: 0,
         refused,
         leaked,
     }

@@ -90,7 +90,7 @@ impl Ledger {
                 self.states.drain(..self.states.len() - 1);
                 return;
             }
-            Op::Background(_) => return,
+            Op::Units(_) | Op::Background(_) => return,
             _ => {}
         }
         if let Some(state) = self.behind(session, op) {

@@ -14,6 +14,7 @@
 //! | `tables`, `ledger` | what is in its tables, and what may be after a crash |
 //! | `statements` | doing it, through sessions |
 //! | `machine` | a simulated disk with a cluster, and the database on it |
+//! | `hole` | log behind a hole, which must not follow what fills the hole |
 //! | `inspection` | what is looked at besides tables: checksums, log, pg_control |
 //! | `choice`, `watchdog` | numbers by seed; a hang is a failure |
 
@@ -25,6 +26,7 @@
 
 mod case;
 mod choice;
+mod hole;
 mod inspection;
 mod io_failure;
 mod ledger;
@@ -39,6 +41,6 @@ mod workload;
 
 pub use case::{Case, Kind, Outcome, ParseNameError};
 pub use inspection::{RecordCounts, count_records};
-pub use machine::Place;
+pub use machine::{Place, wal_compression};
 pub use power_cut::{crashed, recover_and_stop, run_on as run_power_cut_on};
 pub use workload::Workload;

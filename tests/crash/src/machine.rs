@@ -96,6 +96,12 @@ fn foundation(disk: &SimDisk, background: Background) -> Foundation {
     }
 }
 
+/// The seed's `wal_compression`.
+pub fn wal_compression(seed: u64) -> &'static str {
+    let methods = ["off", "off", "off", "pglz", "pglz", "lz4", "zstd"];
+    Choice::new(seed, "compression").of(&methods)
+}
+
 /// The settings of a run: those that matter for what is written where and when are the seed's.
 fn settings(seed: u64) -> Vec<(String, String)> {
     let mut choice = Choice::new(seed, "settings");
@@ -122,6 +128,7 @@ fn settings(seed: u64) -> Vec<(String, String)> {
         ("wal_buffers", choice.of(&["64kB", "64kB", "1MB"])),
         ("wal_init_zero", choice.of(&["on", "on", "off"])),
         ("wal_recycle", choice.of(&["on", "on", "off"])),
+        ("wal_compression", wal_compression(seed)),
     ];
     settings
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -23,8 +23,8 @@ struct Arguments {
     /// The first of them
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first: u64,
-    /// What the database does: everything, load, insert, tables, checkpoint, segments, unlogged,
-    /// sessions, random; each of them if not given
+    /// What the database does: everything, load, insert, tables, checkpoint, segments, units,
+    /// unlogged, sessions, random; each of them if not given
     #[arg(long, value_name = "NAME")]
     workload: Option<Workload>,
     /// What happens to it: power-cut, io-failure, threads; each of them if not given
@@ -73,6 +73,7 @@ struct Runner {
     failed: AtomicBool,
     runs: AtomicU64,
     leaked: AtomicU64,
+    filled: AtomicU64,
     refused: AtomicU64,
     started: Instant,
     told: Mutex<Instant>,
@@ -100,6 +101,7 @@ impl Runner {
             failed: AtomicBool::new(false),
             runs: AtomicU64::new(0),
             leaked: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             started: Instant::now(),
             told: Mutex::new(Instant::now()),
@@ -172,6 +174,8 @@ impl Runner {
         self.runs.fetch_add(1, Ordering::Relaxed);
         self.leaked
             .fetch_add(outcome.leaked as u64, Ordering::Relaxed);
+        self.filled
+            .fetch_add(outcome.filled as u64, Ordering::Relaxed);
         self.refused
             .fetch_add(outcome.refused as u64, Ordering::Relaxed);
         self.tell_progress(&case);
@@ -208,10 +212,12 @@ impl Runner {
     fn finish(&self) -> ExitCode {
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
         println!(
-            "\n{} runs in {:.1} s: {} statements refused, {} files left without a table",
+            "\n{} runs in {:.1} s: {} statements refused, {} holes in the log filled, \
+             {} files left without a table",
             count(&self.runs),
             self.started.elapsed().as_secs_f64(),
             count(&self.refused),
+            count(&self.filled),
             count(&self.leaked)
         );
         match self.failed.load(Ordering::Relaxed) {

@@ -15,7 +15,7 @@ pub enum Op {
     Rollback,
     /// CREATE TABLE.
     Create(&'static str, RelationPersistence),
-    /// COPY of so many rows; of few, INSERT.
+    /// COPY of so many rows; of few, an INSERT of each.
     Load(&'static str, u32),
     /// The same without waiting for the log, outside of a block.
     LoadAsync(&'static str, u32),
@@ -29,6 +29,9 @@ pub enum Op {
     Drop(&'static str),
     /// CHECKPOINT.
     Checkpoint,
+    /// So many write units of the log are filled up, as the log itself does beside other flushes, and
+    /// each is sent to the disk while those before are in flight.
+    Units(usize),
     /// So many steps of the WAL writer, the background writer and the checkpointer.
     Background(usize),
 }
@@ -67,6 +70,7 @@ impl Op {
             | Op::Rollback
             | Op::FailingLoad(..)
             | Op::Checkpoint
+            | Op::Units(_)
             | Op::Background(_) => {}
         }
     }

@@ -6,11 +6,12 @@ use trunkline_sim::{FaultPlan, SimDisk};
 
 use crate::case::{Case, Outcome};
 use crate::choice::Choice;
+use crate::hole;
 use crate::inspection::{check_crashed, check_stopped};
 use crate::ledger::Ledger;
 use crate::machine::{Place, open};
 use crate::op::Op;
-use crate::statements::{run as run_turns, state};
+use crate::statements::{files, run as run_turns, state};
 use crate::tables::State;
 use crate::workload::{Workload, random};
 
@@ -75,6 +76,7 @@ pub fn run_on(place: &Place, case: Case, faults: FaultPlan) -> Outcome {
     let mut turns = case.workload.turns(seed);
     let mut cut_in = case.at;
     let mut struck = false;
+    let (fills_holes, mut filled) = (Choice::new(seed, "hole").one_in(2), 0);
     let rounds = 1 + choice.below(3);
     for round in 0..rounds {
         let database = open(&disk, &place.path, seed).unwrap();
@@ -89,6 +91,10 @@ pub fn run_on(place: &Place, case: Case, faults: FaultPlan) -> Outcome {
         disk.power_cut();
         disk = disk.restart();
         check_crashed(&disk, &place.path, ledger.durable_log);
+        if fills_holes && let Some(filled_up) = hole::fill(&disk, place, seed) {
+            disk = filled_up;
+            filled += 1;
+        }
         for _ in 0..choice.below(3) {
             disk = cut_while_recovering(&disk, place, seed, &mut choice);
         }
@@ -102,6 +108,7 @@ pub fn run_on(place: &Place, case: Case, faults: FaultPlan) -> Outcome {
     let leaked = finish(&disk, place, seed, &ledger, true);
     Outcome {
         struck,
+        filled,
         refused: 0,
         leaked,
     }
@@ -141,7 +148,8 @@ pub fn finish(disk: &SimDisk, place: &Place, seed: u64, ledger: &Ledger, crashed
     let turns = [(0, Op::Create("x", Permanent)), (0, Op::Load("x", 30))];
     run_turns(&database, disk, &turns, &mut ledger);
     assert!(ledger.refused.is_empty(), "{:?}", ledger.refused);
+    let files = files(&database);
     database.stop().unwrap();
     drop(database);
-    check_stopped(disk, &place.path, ledger.last())
+    check_stopped(disk, &place.path, &files)
 }

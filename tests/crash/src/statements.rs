@@ -1,5 +1,6 @@
 //! Operations through sessions, and reading what is there.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -7,16 +8,20 @@ use trunkline_catalog::{
     ColumnDefinition, RelationDesc, RelationPersistence, TableDefinition, oids,
 };
 use trunkline_engine::{
-    CheckpointerStep, Database, EngineError, Load, LoadColumns, Session, TableScan,
+    CheckpointerStep, Database, EngineError, Load, LoadColumns, RowInsert, Session, TableScan,
 };
 use trunkline_sim::SimDisk;
 use trunkline_txn::LockMode;
 use trunkline_types::OutputStyle;
 
+use crate::hole::end_unit;
 use crate::ledger::Ledger;
 use crate::op::Op;
 use crate::tables::{NAMES, Rows, State, Table};
 use crate::workload::{SESSIONS, Turn};
+
+/// Rows of a load that are inserted one by one, at most.
+const SINGLE_ROWS_MAX: u32 = 3;
 
 /// Bytes of a row's text.
 const TEXT_BYTES: usize = 300;
@@ -107,6 +112,15 @@ fn perform(database: &Arc<Database>, session: &mut Session, op: Op) -> Result<()
             session.drop_table(&relation, &mut session.issuer()?)
         }),
         Op::Checkpoint => database.checkpoint(&mut session.issuer()?),
+        Op::Units(count) => {
+            let mut io = session.issuer()?;
+            for _ in 0..count {
+                let last = end_unit(database, &mut io)?;
+                database.wal().start_flush(&mut io, last.end)?;
+                io.submit();
+            }
+            Ok(())
+        }
         Op::Background(steps) => {
             let mut io = session.issuer()?;
             for _ in 0..steps {
@@ -184,6 +198,9 @@ fn letter(number: u32) -> u8 {
 fn load(session: &mut Session, name: &str, rows: u32, ending: Ending) -> Result<(), EngineError> {
     let relation = relation(session, name, LockMode::RowExclusive)?;
     let columns = LoadColumns::all(&relation);
+    if rows <= SINGLE_ROWS_MAX && ending == Ending::Finished {
+        return insert(session, relation, columns, rows);
+    }
     let frozen = ending == Ending::Frozen;
     let mut load = Load::begin(session, relation, columns, frozen, OutputStyle::default())?;
     for row in 0..rows {
@@ -194,6 +211,23 @@ fn load(session: &mut Session, name: &str, rows: u32, ending: Ending) -> Result<
         return load.row(&[Some(&[0; 4]), Some(&[b'x'; 9000])]);
     }
     load.finish().map(drop)
+}
+
+/// The same rows one by one.
+fn insert(
+    session: &mut Session,
+    relation: Arc<RelationDesc>,
+    columns: LoadColumns,
+    rows: u32,
+) -> Result<(), EngineError> {
+    let mut io = session.issuer()?;
+    let mut insert = RowInsert::new(relation, columns, OutputStyle::default());
+    for row in 0..rows {
+        let text = [letter(row); TEXT_BYTES];
+        let values: [Option<&[u8]>; 2] = [Some(&row.to_le_bytes()), Some(&text)];
+        insert.insert(session, &mut io, &values)?;
+    }
+    Ok(())
 }
 
 fn found_rows(session: &mut Session, name: &str) -> Result<Rows, EngineError> {
@@ -216,6 +250,19 @@ fn found_rows(session: &mut Session, name: &str) -> Result<Rows, EngineError> {
             |_| ControlFlow::Continue(()),
         )?;
     Ok(rows)
+}
+
+/// The numbers of all tables' files.
+pub fn files(database: &Arc<Database>) -> BTreeSet<u32> {
+    let mut session = database.session("postgres", &[]).unwrap();
+    let numbers = NAMES.into_iter().filter_map(|name| {
+        let relation = statement(&mut session, |session| {
+            let mut io = session.issuer()?;
+            session.open_relation_if_exists(None, name, LockMode::AccessShare, &mut io)
+        });
+        Some(relation.unwrap()?.locator.rel_number)
+    });
+    numbers.collect()
 }
 
 /// All tables as they are now.

@@ -6,11 +6,12 @@ use trunkline_engine::Background;
 use trunkline_sim::FaultPlan;
 
 use crate::case::{Case, Outcome};
+use crate::hole;
 use crate::inspection::{check_crashed, check_stopped};
 use crate::ledger::Ledger;
 use crate::machine::{Place, open, open_with};
 use crate::op::Op;
-use crate::statements::{commits, run as run_turns, state};
+use crate::statements::{commits, files, run as run_turns, state};
 use crate::tables::State;
 
 /// Among how many steps the power fails.
@@ -50,6 +51,13 @@ pub fn run(place: &Place, case: Case) -> Outcome {
     disk.power_cut();
     let disk = disk.restart();
     check_crashed(&disk, &place.path, ledger.durable_log);
+    // What goes into the hole that the crash left must not lead to what lies behind it (W9).
+    let filled_up = match seed % 2 {
+        0 => hole::fill(&disk, place, seed),
+        _ => None,
+    };
+    let filled = usize::from(filled_up.is_some());
+    let disk = filled_up.unwrap_or(disk);
     let database = open(&disk, &place.path, seed).unwrap();
     let found = state(&database);
     for (name, acknowledged) in NAMES.into_iter().zip(acknowledged) {
@@ -59,7 +67,6 @@ pub fn run(place: &Place, case: Case) -> Outcome {
             "{name}: {rows} rows, {acknowledged} acknowledged"
         );
     }
-    // What goes into the hole that the crash left must not lead to what lies behind it (W9).
     let mut ledger = Ledger::new(found);
     run_turns(&database, &disk, &[(0, Op::Load("t", ROWS))], &mut ledger);
     assert!(ledger.refused.is_empty(), "{:?}", ledger.refused);
@@ -68,12 +75,14 @@ pub fn run(place: &Place, case: Case) -> Outcome {
     let disk = disk.restart();
     let database = open(&disk, &place.path, seed).unwrap();
     assert_eq!(state(&database), *ledger.last());
+    let files = files(&database);
     database.stop().unwrap();
     drop(database);
     Outcome {
         // They would go on for ever.
         struck: case.at <= STEPS,
+        filled,
         refused: 0,
-        leaked: check_stopped(&disk, &place.path, ledger.last()),
+        leaked: check_stopped(&disk, &place.path, &files),
     }
 }

@@ -38,6 +38,8 @@ pub enum Workload {
     Checkpoint,
     /// Log of many segments, with checkpoints that recycle them.
     Segments,
+    /// Log that is written in many pieces at once, of records that begin with a write unit.
+    Units,
     /// Unlogged tables.
     Unlogged,
     /// Transactions of several sessions that overlap.
@@ -48,13 +50,14 @@ pub enum Workload {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 9] = [
+    pub const ALL: [Workload; 10] = [
         Workload::Everything,
         Workload::Load,
         Workload::Insert,
         Workload::Tables,
         Workload::Checkpoint,
         Workload::Segments,
+        Workload::Units,
         Workload::Unlogged,
         Workload::Sessions,
         Workload::Random,
@@ -69,6 +72,7 @@ impl Workload {
             Workload::Tables => "tables",
             Workload::Checkpoint => "checkpoint",
             Workload::Segments => "segments",
+            Workload::Units => "units",
             Workload::Unlogged => "unlogged",
             Workload::Sessions => "sessions",
             Workload::Random => "random",
@@ -84,6 +88,7 @@ impl Workload {
             Workload::Tables => tables(),
             Workload::Checkpoint => checkpoints(),
             Workload::Segments => segments(),
+            Workload::Units => units(),
             Workload::Unlogged => unlogged(),
             Workload::Sessions => return sessions(),
             Workload::Random => return random(seed, &State::new(), RANDOM_LENGTH),
@@ -230,6 +235,21 @@ fn segments() -> Vec<Op> {
     ops
 }
 
+fn units() -> Vec<Op> {
+    let mut ops = vec![Op::Create("t", Permanent)];
+    for round in 0..5 {
+        for rows in [1, 30, 2] {
+            ops.extend([Op::LoadAsync("t", rows), Op::Units(3), Op::Units(12)]);
+        }
+        ops.push(match round {
+            2 => Op::Checkpoint,
+            3 => Op::Background(1),
+            _ => Op::Load("t", 1),
+        });
+    }
+    ops
+}
+
 fn unlogged() -> Vec<Op> {
     vec![
         Op::Create("u", Unlogged),
@@ -321,6 +341,7 @@ fn random_ops(choice: &mut Choice, ledger: &Ledger, session: usize) -> Vec<Op> {
         0 | 1 if in_block => return vec![Op::Commit],
         2 if in_block => return vec![Op::Rollback],
         0 | 1 => return vec![Op::Begin],
+        14 if choice.one_in(2) => return vec![Op::Units(1 + choice.below(6) as usize)],
         14 => return vec![Op::Checkpoint],
         15 | 16 => return vec![Op::Background(1 + choice.below(4) as usize)],
         _ => {}
@@ -366,7 +387,7 @@ mod tests {
                 done.insert(text.split('(').next().unwrap().to_owned());
             }
         }
-        assert_eq!(done.len(), 12, "{done:?}");
+        assert_eq!(done.len(), 13, "{done:?}");
     }
 
     #[test]

@@ -179,6 +179,18 @@ impl Postgres {
         command
     }
 
+    /// Whether a setting may have this value in this build.
+    pub fn knows(&self, setting: &str, value: &str) -> bool {
+        let mut command = self.command("postgres");
+        // It looks at settings before it looks for the directory.
+        let data = self.home.join("no-such-directory");
+        command.args(["-C", setting, "-c", &format!("{setting}={value}"), "-D"]);
+        let output = command.arg(data).output().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(!complaints.contains("unrecognized"), "{complaints}");
+        !complaints.contains("invalid value for parameter")
+    }
+
     /// Runs one that has to succeed, as a user that it agrees to run as.
     #[track_caller]
     pub fn run(&self, program: &str, arguments: &[&str]) -> Said {

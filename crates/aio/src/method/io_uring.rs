@@ -34,7 +34,7 @@ mod registered;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -46,6 +46,7 @@ use crate::method::Method;
 use crate::method::turn::{CompletionQueue, Turns};
 use crate::operation::Op;
 use crate::request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch};
+use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::wait::WaitRef;
 
@@ -158,6 +159,24 @@ impl Method for IoUringMethod {
         Some(issuer % self.rings.len() as u32)
     }
 
+    fn completion_descriptor(&self, ring: u32) -> Option<BorrowedFd<'_>> {
+        self.rings.get(ring as usize).map(|ring| ring.descriptor())
+    }
+
+    fn reap(&self, ring: u32) {
+        if let (Some(ring), Some(completions)) =
+            (self.rings.get(ring as usize), self.completions.get())
+        {
+            ring.turns.reap(completions, ring.as_ref());
+        }
+    }
+
+    fn set_watched(&self, ring: u32, is_watched: bool) {
+        if let Some(ring) = self.rings.get(ring as usize) {
+            ring.is_watched.store(is_watched, SeqCst);
+        }
+    }
+
     fn register_memory(&self, memory: IoMemory) -> bool {
         let mut registered = lock(&self.registered);
         let Some(entries) = registered.free_entries(memory) else {
@@ -241,6 +260,8 @@ struct Ring {
     turns: Turns,
     completer: Mutex<Completer>,
     completer_work: Condvar,
+    /// An event loop reaps what nobody waits for: the completer need not.
+    is_watched: AtomicBool,
 }
 
 /// The thread that waits on behalf of tasks, and for I/Os that were left
@@ -295,6 +316,7 @@ impl Ring {
             turns: Turns::default(),
             completer: Mutex::default(),
             completer_work: Condvar::new(),
+            is_watched: AtomicBool::new(false),
         };
         ring.try_out()?;
         Ok(ring)
@@ -435,6 +457,11 @@ impl Ring {
         }
     }
 
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring has it open for as long as it lives.
+        unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
+    }
+
     /// Returns when the I/O is complete, or `ready` says true.
     fn wait(&self, io: &InFlight<'_>, ready: &dyn Fn() -> bool) {
         self.turns.wait(io, self, ready);
@@ -442,6 +469,10 @@ impl Ring {
 
     /// Has the completer wait for an I/O.
     fn drive(self: &Arc<Self>, wait_ref: WaitRef, completions: &Completions) {
+        // After the submission: see the end of a `CompletionSource`.
+        if self.is_watched.load(SeqCst) {
+            return;
+        }
         let mut completer = lock(&self.completer);
         completer.awaited.push_back(wait_ref);
         if completer.thread.is_none() && !completer.stopping {

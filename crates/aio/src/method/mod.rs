@@ -16,6 +16,8 @@ pub(crate) mod sync;
 pub(crate) mod turn;
 pub(crate) mod worker;
 
+use std::os::fd::BorrowedFd;
+
 use crate::memory::IoMemory;
 use crate::request::{Completions, InFlight, RequestBatch};
 
@@ -62,6 +64,24 @@ pub trait Method: Send + Sync {
     /// itself must not block.
     fn drive(&self, io: &InFlight<'_>) {
         let _ = io;
+    }
+
+    /// A descriptor that becomes readable when completions of ring `ring` can be reaped; none where
+    /// I/Os complete without anybody's help. Rings count from 0.
+    fn completion_descriptor(&self, ring: u32) -> Option<BorrowedFd<'_>> {
+        let _ = ring;
+        None
+    }
+
+    /// Completes what has appeared in ring `ring`; must not block.
+    fn reap(&self, ring: u32) {
+        let _ = ring;
+    }
+
+    /// Whether somebody watches the ring's descriptor, and calls [`Self::reap`]: then
+    /// [`Self::drive`] need not arrange for a thread.
+    fn set_watched(&self, ring: u32, is_watched: bool) {
+        let _ = (ring, is_watched);
     }
 
     /// Many I/Os will name memory within `memory`: a method may make ready for

@@ -17,6 +17,10 @@
 //!    `Submitted` is in the hands of a thread that is awake and will itself
 //!    come to this rule.
 //!
+//! 5. An event loop that is told of a completion takes the turn too, but never
+//!    waits: if a thread has the turn, it leaves a note, and that thread reaps
+//!    all that there is before it goes.
+//!
 //! The turn's mutex is a leaf lock, held for a few instructions. The rules are
 //! checked by the tests in `loom_tests`, over a queue that loom sees through.
 
@@ -48,6 +52,8 @@ pub(crate) struct Turns(Mutex<Turn>);
 #[derive(Default)]
 struct Turn {
     taken: bool,
+    /// Rule 5: somebody was told of completions while the turn was taken.
+    noted: bool,
     parked: Vec<Parked>,
 }
 
@@ -118,15 +124,50 @@ impl Turns {
         while queue.pop(completions, &mut reaped) == 0 {
             queue.block_for_completion();
         }
-        {
-            let mut turn = lock(&self.0);
-            turn.taken = false;
-            pass_turn(&mut turn, completions);
+        let is_noted = self.give_up(completions);
+        finish(reaped, completions, queue);
+        if is_noted {
+            self.reap(completions, queue);
         }
-        for reaped in reaped.into_iter().flatten() {
-            if let Some(remainder) = reaped.finish(completions) {
-                queue.submit_again(remainder);
+    }
+
+    /// Reaps all that there is, without blocking.
+    pub(crate) fn reap(&self, completions: &Completions, queue: &impl CompletionQueue) {
+        let mut are_more = true;
+        while are_more {
+            {
+                let mut turn = lock(&self.0);
+                if turn.taken {
+                    turn.noted = true;
+                    return;
+                }
+                turn.taken = true;
             }
+            let mut reaped: [Option<ReapedIo>; REAP_BATCH] = [const { None }; REAP_BATCH];
+            let count = queue.pop(completions, &mut reaped);
+            let is_noted = self.give_up(completions);
+            finish(reaped, completions, queue);
+            are_more = is_noted || count == REAP_BATCH;
+        }
+    }
+
+    /// Gives up the turn; whether rule 5 has left a note.
+    fn give_up(&self, completions: &Completions) -> bool {
+        let mut turn = lock(&self.0);
+        turn.taken = false;
+        pass_turn(&mut turn, completions);
+        std::mem::take(&mut turn.noted)
+    }
+}
+
+fn finish(
+    reaped: [Option<ReapedIo>; REAP_BATCH],
+    completions: &Completions,
+    queue: &impl CompletionQueue,
+) {
+    for reaped in reaped.into_iter().flatten() {
+        if let Some(remainder) = reaped.finish(completions) {
+            queue.submit_again(remainder);
         }
     }
 }

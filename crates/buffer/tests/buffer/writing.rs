@@ -1,7 +1,8 @@
 //! WriteStream (B4), replacement of dirty buffers (B5), extension.
 
 use crate::rig::{ALL, MAIN, Options, Over, REL, Rig, check};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
+use trunkline_aio::MethodKind;
 use trunkline_buffer::{Strategy, StrategyKind, WriteStream};
 use trunkline_pgformat::{BLCKSZ, ForkNumber, PageMut, verify_page};
 
@@ -304,6 +305,81 @@ fn extensions_at_once_get_different_blocks() {
             (0..rig.pool.nblocks(MAIN).unwrap()).collect::<Vec<_>>()
         );
     }
+}
+
+#[test]
+fn an_extension_adds_what_is_wanted_when_its_turn_has_come() {
+    for over in ALL {
+        let rig = Rig::new(over, Options::default());
+        let mut ctx = rig.issuer();
+        rig.fill(&mut ctx, 10);
+        let mut extend = |wanted: u32| {
+            let mut told = None;
+            let wants = |blocks| {
+                assert_eq!(blocks, rig.pool.nblocks(MAIN).unwrap());
+                wanted
+            };
+            let added = |blocks| told = Some(blocks);
+            let new = rig
+                .pool
+                .extend_as_wanted(&mut ctx, MAIN, 4, None, wants, added);
+            let blocks: Option<Vec<u32>> =
+                new.ok().map(|new| new.iter().map(|b| b.block()).collect());
+            (blocks, told, rig.pool.nblocks(MAIN).unwrap())
+        };
+        assert_eq!(extend(0), (Some(vec![]), None, 10));
+        assert_eq!(extend(2), (Some(vec![10, 11]), Some(10..12), 12));
+        // It has no more buffers than it came with.
+        assert_eq!(extend(9), (Some((12..16).collect()), Some(12..16), 16));
+        rig.storage.full.store(true, Ordering::SeqCst);
+        assert_eq!(extend(2), (None, None, 16));
+        rig.storage.full.store(false, Ordering::SeqCst);
+        assert_eq!(extend(1), (Some(vec![16]), Some(16..17), 17));
+        rig.evict(&mut ctx);
+    }
+}
+
+#[test]
+fn an_extension_that_fails_takes_no_page_from_the_next_one() {
+    let rig = Rig::new(
+        Over::Kind(MethodKind::Sync),
+        Options {
+            buffers: 1024,
+            ..Options::default()
+        },
+    );
+    rig.smgr.create(REL, ForkNumber::Main, false).unwrap();
+    let threads = 4;
+    let done = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut ctx = rig.issuer();
+                let mut added = 0;
+                while added < 150 {
+                    let Ok(new) = rig.pool.extend(&mut ctx, MAIN, 1, None) else {
+                        continue;
+                    };
+                    let mut guard = new[0].exclusive();
+                    guard.mark_dirty();
+                    PageMut::new(&mut guard).init(0);
+                    guard[100..104].copy_from_slice(&new[0].block().to_le_bytes());
+                    added += 1;
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        while done.load(Ordering::SeqCst) < threads {
+            rig.storage.full.fetch_xor(true, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+    });
+    let mut ctx = rig.issuer();
+    for block in 0..threads * 150 {
+        let buffer = rig.pool.read(&mut ctx, MAIN, block, None).unwrap();
+        assert_eq!(buffer.share()[100..104], block.to_le_bytes());
+    }
+    rig.storage.full.store(false, Ordering::SeqCst);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use trunkline_aio::Clock;
 use trunkline_pgformat::Lsn;
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
@@ -47,7 +49,30 @@ pub(super) struct Progress {
     clock: Arc<dyn Clock>,
     interval: Duration,
     started: Duration,
+    /// What the process had used of CPUs then.
+    cpu_at_start: CpuTimes,
     next: Duration,
+}
+
+/// Time that CPUs spent for the process.
+#[derive(Clone, Copy, Debug, Default)]
+struct CpuTimes {
+    user: Duration,
+    system: Duration,
+}
+
+impl CpuTimes {
+    /// Until now; zero where the system does not tell.
+    fn now() -> CpuTimes {
+        let duration =
+            |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs());
+        getrusage(UsageWho::RUSAGE_SELF)
+            .map(|usage| CpuTimes {
+                user: duration(usage.user_time()),
+                system: duration(usage.system_time()),
+            })
+            .unwrap_or_default()
+    }
 }
 
 /// Seconds with hundredths.
@@ -66,6 +91,7 @@ impl Progress {
             clock: Arc::clone(clock),
             interval,
             started,
+            cpu_at_start: CpuTimes::now(),
             next: started + interval,
         }
     }
@@ -86,7 +112,13 @@ impl Progress {
     /// The record at `last` was the last one.
     pub(super) fn finish(&self, last: Lsn) {
         let elapsed = seconds(self.clock.monotonic().saturating_sub(self.started));
-        tracing::info!("redo done at {last} system usage: elapsed: {elapsed}");
+        let (cpu, before) = (CpuTimes::now(), self.cpu_at_start);
+        let user = seconds(cpu.user.saturating_sub(before.user));
+        let system = seconds(cpu.system.saturating_sub(before.system));
+        // PostgreSQL's pg_rusage_show.
+        tracing::info!(
+            "redo done at {last} system usage: CPU: user: {user}, system: {system}, elapsed: {elapsed}"
+        );
     }
 }
 

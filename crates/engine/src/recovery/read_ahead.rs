@@ -14,6 +14,7 @@ use trunkline_buffer::{BufferPool, BufferTag, RelFork};
 use trunkline_pgformat::Lsn;
 use trunkline_pgformat::wal::decode::{DecodedBlock, DecodedRecord};
 use trunkline_pgformat::wal::reader::WalEnd;
+use trunkline_pgformat::wal::record::MAX_BLOCK_ID;
 use trunkline_wal::WalReader;
 
 use super::{RecoveryError, RecoveryParts};
@@ -80,6 +81,7 @@ impl ReadAhead {
     ) -> Result<Option<QueuedRecord>, EngineError> {
         self.read(io)?;
         self.look_ahead(pool, io)?;
+        self.check_bounds();
         let record = self.queue.pop_front();
         self.looked_at = self.looked_at.saturating_sub(1);
         Ok(record)
@@ -106,6 +108,23 @@ impl ReadAhead {
             Some(end) => end,
             None => unreachable!("the end of the log is asked for before it is met"),
         }
+    }
+
+    /// The window holds so much, and what its last record has more.
+    fn check_bounds(&self) {
+        let last = self.queue.back().map_or(0, |record| record.bytes.len());
+        assert!(
+            self.queue.len() <= 1 || self.queued_bytes - last < self.limit_bytes,
+            "{} bytes are read ahead, {} may be",
+            self.queued_bytes,
+            self.limit_bytes
+        );
+        assert!(
+            self.blocks <= self.limit_blocks + usize::from(MAX_BLOCK_ID),
+            "{} blocks are read ahead, {} may be",
+            self.blocks,
+            self.limit_blocks
+        );
     }
 
     fn read(&mut self, io: &mut IoContext) -> Result<(), EngineError> {

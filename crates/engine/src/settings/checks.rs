@@ -53,6 +53,8 @@ pub fn check(
             )),
             _ => Err(not_supported("Logical decoding is not supported.")),
         },
+        // Two words for one thing, as in PostgreSQL.
+        "wal_compression" if text == "on" => Ok(SettingValue::Text("pglz".to_owned())),
         "wal_sync_method" => SyncMethod::from_name(text)
             .map(|_| value.clone())
             .map_err(|error| not_supported(&error.to_string())),

@@ -157,6 +157,7 @@ const WORKING: &[&str] = &[
     "transaction_isolation",
     "transaction_read_only",
     "wal_buffers",
+    "wal_compression",
     "wal_consistency_checking",
     "wal_decode_buffer_size",
     "wal_init_zero",
@@ -199,13 +200,18 @@ const SERVER_WIDE: &[&str] = &[
     "backend_flush_after",
     "deadlock_timeout",
     "log_min_messages",
+    "wal_compression",
     "wal_consistency_checking",
     "wal_init_zero",
     "wal_recycle",
 ];
 
-/// Words of an enum that this engine adds to PostgreSQL's.
-const OWN_WORDS: &[(&str, &[&str])] = &[("io_method", &["posix_aio", "auto"])];
+/// Words of an enum that this engine adds to those of the PostgreSQL that the table is from.
+const OWN_WORDS: &[(&str, &[&str])] = &[
+    ("io_method", &["posix_aio", "auto"]),
+    // PostgreSQL has them where it is built with these libraries.
+    ("wal_compression", &["lz4", "zstd"]),
+];
 
 fn parse_kind(word: &str) -> SettingKind {
     match word {

@@ -306,6 +306,12 @@ mod tests {
             ("wal_writer_delay", "10", "10ms"),
             ("wal_writer_flush_after", "0", "0"),
             ("full_page_writes", "off", "off"),
+            ("wal_compression", "lz4", "lz4"),
+            ("wal_compression", "ZSTD", "zstd"),
+            ("wal_compression", "on", "pglz"),
+            ("wal_compression", "yes", "pglz"),
+            ("wal_compression", "false", "off"),
+            ("wal_compression", "pglz", "pglz"),
             ("wal_consistency_checking", "heap, Heap2", "heap, Heap2"),
             ("synchronous_commit", "0", "off"),
             ("synchronous_commit", "remote_apply", "remote_apply"),
@@ -330,6 +336,7 @@ mod tests {
             ("wal_buffers", "-2"),
             ("max_wal_size", "1MB"),
             ("wal_writer_delay", "11s"),
+            ("wal_compression", "gzip"),
             ("wal_consistency_checking", "heap,gin"),
             ("io_wal_concurrency", "257"),
         ] {
@@ -342,7 +349,6 @@ mod tests {
             ("wal_level", "logical"),
             ("wal_level", "minimal"),
             ("wal_sync_method", "open_sync"),
-            ("wal_compression", "pglz"),
             ("wal_skip_threshold", "1MB"),
             ("fsync", "off"),
         ] {

@@ -57,6 +57,7 @@ struct Undo {
 pub struct SessionSettings {
     server: Arc<ServerSettings>,
     own: HashMap<Key, SettingValue>,
+    version: u64,
     undo: Vec<Undo>,
     /// Values from the connection's start, which RESET goes back to.
     at_start: HashMap<Key, SettingValue>,
@@ -76,6 +77,7 @@ impl SessionSettings {
         let mut settings = SessionSettings {
             server,
             own: HashMap::new(),
+            version: 0,
             undo: Vec::new(),
             at_start: HashMap::new(),
             has_queried: false,
@@ -127,7 +129,13 @@ impl SessionSettings {
         Ok((key, value))
     }
 
+    /// Changes with every change of a value: what was derived at the same version still holds.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     fn put(&mut self, key: Key, value: Option<SettingValue>, local: bool, in_block: bool) {
+        self.version += 1;
         let previous = match value {
             Some(value) => self.own.insert(key.clone(), value),
             None => self.own.remove(&key),
@@ -258,6 +266,7 @@ impl SessionSettings {
             if committed && !undo.local {
                 continue;
             }
+            self.version += 1;
             match undo.previous {
                 Some(value) => self.own.insert(undo.key, value),
                 None => self.own.remove(&undo.key),

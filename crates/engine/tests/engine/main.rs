@@ -12,6 +12,7 @@ mod prewarming;
 mod random;
 mod recovery;
 mod rig;
+mod row_inserts;
 mod stress;
 mod test_aio;
 mod transactions;

@@ -4,26 +4,26 @@
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use trunkline_aio::{OsStorage, Storage};
+use trunkline_aio::{Alarm, AlarmAction, Alarms, Clock, OsStorage, Storage};
 use trunkline_engine::{
     CheckpointerStep, Database, Foundation, InitOptions, Session, initialise_with,
 };
-use trunkline_harness::{logged, postgres};
-use trunkline_pgformat::ForkNumber;
+use trunkline_harness::{Postgres, copy_directory, logged, postgres};
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
 use trunkline_pgformat::wal::segment::SegmentSize;
+use trunkline_pgformat::{ForkNumber, Lsn};
 use trunkline_txn::LockMode;
 
 use crate::rig::{
-    Faults, Rig, begin_load, check_method, copy_directory, count, create, create_unlogged,
-    drop_table, faulty, file, load, load_as, opened, options, put_rows, statement, switch,
-    truncate,
+    Faults, Rig, begin_load, check_method, count, create, create_unlogged, drop_table, faulty,
+    file, load, load_as, opened, options, put_rows, statement, switch, truncate,
 };
 
 const METHODS: [&str; 4] = ["sync", "worker", "io_uring", "posix_aio"];
@@ -71,7 +71,7 @@ fn what_had_committed_is_there_after_a_crash() {
         // What is in the kernel is not lost: so the log is all that a copy misses.
         let copy = tempfile::tempdir().unwrap();
         let path = copy.path().join("data");
-        copy_directory(&rig.path, &path);
+        copy_directory(&rig.path, &path).unwrap();
         std::fs::remove_file(path.join("postmaster.pid")).unwrap();
         assert_eq!(control(&path).state, ClusterState::InProduction);
         let mut with_method = options(method);
@@ -102,7 +102,86 @@ fn what_had_committed_is_there_after_a_crash() {
     }
 }
 
-/// PostgreSQL 18's lines, in its order, but for the times that CPUs took.
+/// A second goes by whenever somebody looks.
+#[derive(Default)]
+struct TickingClock {
+    seconds: AtomicU64,
+    /// Never sounded: nothing here has a timeout.
+    alarms: Alarms,
+}
+
+impl Clock for TickingClock {
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.seconds.fetch_add(1, Ordering::SeqCst))
+    }
+    fn since_epoch(&self) -> Duration {
+        Duration::from_secs(1_800_000_000) + self.monotonic()
+    }
+    fn park_until(&self, _: Duration) {
+        unreachable!("one thread does everything, and waits for nobody");
+    }
+    fn alarm(&self, at: Duration, action: AlarmAction) -> std::io::Result<Alarm> {
+        Ok(self.alarms.set(at, action))
+    }
+}
+
+/// With the smallest window for reading ahead, which asserts that it keeps to its bounds.
+#[test]
+fn a_long_recovery_tells_how_far_it_is() {
+    let rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    for _ in 0..40 {
+        load(&mut session, "t", 50, false).unwrap();
+    }
+    let end = rig.database().wal().insert_lsn();
+    for (interval, is_told) in [("10s", true), ("0", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        copy_directory(&rig.path, &path).unwrap();
+        std::fs::remove_file(path.join("postmaster.pid")).unwrap();
+        let redo = control(&path).check_point_copy.redo;
+        let foundation = Foundation {
+            clock: Arc::new(TickingClock::default()),
+            background: trunkline_engine::Background::Driven,
+            ..Foundation::default()
+        };
+        let mut options = options("sync");
+        for (name, value) in [
+            ("log_startup_progress_interval", interval),
+            ("wal_decode_buffer_size", "64kB"),
+            ("maintenance_io_concurrency", "1"),
+        ] {
+            options.overrides.push((name.into(), value.into()));
+        }
+        let (lines, database) = logged(|| Database::open_on(foundation, &path, &options).unwrap());
+        let mut last = redo;
+        let mut elapsed_s = 0;
+        let mut told = 0;
+        for (_, line) in &lines {
+            let start = "redo in progress, elapsed time: ";
+            let Some((elapsed, lsn)) = line
+                .strip_prefix(start)
+                .and_then(|rest| rest.split_once(".00 s, current LSN: "))
+            else {
+                continue;
+            };
+            told += 1;
+            let elapsed: u64 = elapsed.parse().unwrap();
+            assert!(elapsed >= elapsed_s + 10, "{lines:#?}");
+            elapsed_s = elapsed;
+            let (high, low) = lsn.split_once('/').unwrap();
+            let part = |text| u64::from_str_radix(text, 16).unwrap();
+            let lsn = Lsn(part(high) << 32 | part(low));
+            assert!(last < lsn && lsn < end, "{lines:#?}");
+            last = lsn;
+        }
+        assert_eq!(told > 3, is_told, "{lines:#?}");
+        database.stop().unwrap();
+    }
+}
+
+/// PostgreSQL 18's lines, in its order.
 #[test]
 fn a_recovery_is_told_in_postgresqls_words() {
     let mut rig = Rig::new();
@@ -129,6 +208,13 @@ fn a_recovery_is_told_in_postgresqls_words() {
             "no {expected:?}, in its place, in {lines:#?}"
         );
     }
+    let done = lines.iter().find(|line| line.starts_with("redo done at "));
+    let (_, usage) = done.unwrap().split_once(" system usage: ").unwrap();
+    let words = usage.replace(|c: char| c.is_ascii_digit(), "");
+    assert_eq!(
+        words, "CPU: user: . s, system: . s, elapsed: . s",
+        "{usage}"
+    );
     let ended = lines
         .iter()
         .find(|line| line.starts_with("invalid record length"));
@@ -215,7 +301,7 @@ fn what_cannot_be_recovered_is_refused_and_nothing_changes() {
     load(&mut session, "t", 100, false).unwrap();
     let copy = tempfile::tempdir().unwrap();
     let path = copy.path().join("data");
-    copy_directory(&rig.path, &path);
+    copy_directory(&rig.path, &path).unwrap();
     std::fs::remove_file(path.join("postmaster.pid")).unwrap();
     let before = std::fs::read(path.join("global/pg_control")).unwrap();
     let refused = |words: &str| {
@@ -376,23 +462,11 @@ fn max_wal_size_asks_for_checkpoints_and_bounds_the_log() {
     database.stop().unwrap();
 }
 
-fn judge(program: &str) -> Option<Command> {
-    postgres().map(|postgres| postgres.inspector(program))
-}
-
-fn output(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {text}{error}");
-    text + &error
-}
-
 #[test]
 fn postgresql_reads_log_and_control_file() {
-    if judge("pg_waldump").is_none() {
+    let Some(postgres) = postgres() else {
         return;
-    }
+    };
     let mut rig = Rig::new();
     let start = control(&rig.path).check_point;
     let mut session = rig.session();
@@ -413,12 +487,14 @@ fn postgresql_reads_log_and_control_file() {
     drop(begun.1.take());
     drop(begun);
 
-    let mut dump = judge("pg_waldump").unwrap();
-    dump.arg("--path").arg(rig.path.join("pg_wal"));
-    dump.args(["--start", &start.to_string(), "--end", &end.to_string()]);
+    let pg_wal = rig.path.join("pg_wal");
+    let (start, end) = (start.to_string(), end.to_string());
+    let range = ["--start", &start, "--end", &end];
     // Whose header tells the size of segments. (Without, it takes any, made ahead or not.)
-    dump.arg("000000010000000000000001");
-    let dump = output(dump);
+    let segment = "000000010000000000000001";
+    let path = ["--path", pg_wal.to_str().unwrap()];
+    let dump = postgres.inspect("pg_waldump", &[&path[..], &range, &[segment]].concat());
+    let dump = dump.all();
     for expected in [
         "CHECKPOINT_SHUTDOWN",
         "CHECKPOINT_REDO wal_level replica",
@@ -443,24 +519,31 @@ fn postgresql_reads_log_and_control_file() {
     rig.restart();
     let check_point = control(&rig.path).check_point;
     rig.stop();
-    let mut controldata = judge("pg_controldata").unwrap();
-    controldata.arg(&rig.path);
-    let controldata = output(controldata);
+    let path = rig.path.to_str().unwrap();
+    let controldata = postgres.inspect("pg_controldata", &[path]).all();
     assert!(controldata.contains("shut down\n"), "{controldata}");
     assert!(!controldata.contains("WARNING"), "{controldata}");
     assert!(control(&rig.path).check_point > check_point);
-    let mut checksums = judge("pg_checksums").unwrap();
-    checksums.arg("--check").arg(&rig.path);
-    assert!(output(checksums).contains("Bad checksums:  0"));
-    let mut resetwal = judge("pg_resetwal").unwrap();
-    resetwal.arg("-n").arg(&rig.path);
-    // As root it refuses to run.
-    let resetwal = resetwal.output().unwrap();
-    let said = String::from_utf8_lossy(&resetwal.stderr).into_owned();
+    let checksums = postgres.inspect("pg_checksums", &["--check", path]).all();
+    assert!(checksums.contains("Bad checksums:  0"), "{checksums}");
+    // It refuses to run as root, and wants the directory to be its user's.
+    let lent = copy_for(postgres, &rig.path, "to_reset");
+    postgres.give(&lent);
+    let resetwal = postgres.run("pg_resetwal", &["-n", lent.to_str().unwrap()]);
+    let resetwal = resetwal.all();
+    assert!(!resetwal.contains("guessed"), "{resetwal}");
     assert!(
-        resetwal.status.success() || said.contains("cannot be executed by \"root\""),
-        "{said}"
+        resetwal.contains("First log segment after reset"),
+        "{resetwal}"
     );
+}
+
+/// A copy of a data directory, to be given to PostgreSQL. No other has this name.
+fn copy_for(postgres: &Postgres, data_dir: &Path, name: &str) -> PathBuf {
+    let path = postgres.directory(name).join("data");
+    copy_directory(data_dir, &path).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    path
 }
 
 /// A transaction that has begun to load.
@@ -503,10 +586,9 @@ fn segments_have_the_size_of_the_cluster() {
 /// the image that ours has logged; and ours opens what it has left.
 #[test]
 fn postgresql_redoes_our_log() {
-    const UNPRIVILEGED: u32 = 65_534;
-    if judge("postgres").is_none() {
+    let Some(postgres) = postgres() else {
         return;
-    }
+    };
     let mut rig = Rig::new();
     rig.restart_with(&[("wal_consistency_checking", "all")]);
     let mut session = rig.session();
@@ -528,28 +610,15 @@ fn postgresql_redoes_our_log() {
     session.commit_block().unwrap();
     drop(io);
 
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("data");
-    copy_directory(&rig.path, &path);
+    let path = &copy_for(postgres, &rig.path, "to_recover");
     std::fs::remove_file(path.join("postmaster.pid")).unwrap();
-    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
     // What ours has no use for.
     std::fs::write(path.join("pg_hba.conf"), "local all all trust\n").unwrap();
     std::fs::write(path.join("pg_ident.conf"), "").unwrap();
-    let mut server = judge("postgres").unwrap();
-    if std::fs::metadata(&path).unwrap().uid() == 0 {
-        let owner = format!("{UNPRIVILEGED}:{UNPRIVILEGED}");
-        let chown = Command::new("chown")
-            .arg("-R")
-            .arg(owner)
-            .arg(&path)
-            .status();
-        assert!(chown.unwrap().success());
-        server.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-    }
+    postgres.give(path);
+    let mut server = postgres.command("postgres");
     let sockets = format!("unix_socket_directories={}", path.display());
-    server.arg("-D").arg(&path).current_dir(&path);
+    server.arg("-D").arg(path);
     server.args(["-c", "listen_addresses=", "-c", &sockets]);
     server.args([
         "-c",
@@ -557,11 +626,7 @@ fn postgresql_redoes_our_log() {
         "-c",
         "max_logical_replication_workers=0",
     ]);
-    let mut server = server
-        .env("LC_ALL", "C")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut server = server.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = String::new();
     for line in BufReader::new(server.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
@@ -584,8 +649,8 @@ fn postgresql_redoes_our_log() {
     ] {
         assert!(!log.contains(bad), "{log}");
     }
-    assert_eq!(control(&path).state, ClusterState::ShutDown, "{log}");
-    let database = Database::open(&path, &options("sync")).unwrap();
+    assert_eq!(control(path).state, ClusterState::ShutDown, "{log}");
+    let database = Database::open(path, &options("sync")).unwrap();
     let mut found = database.session("postgres", &[]).unwrap();
     assert_eq!(count(&mut found, "t").unwrap(), 5000);
     assert_eq!(count(&mut found, "u").unwrap(), 0);

@@ -17,6 +17,7 @@ use trunkline_engine::{
     Database, EngineError, Foundation, Load, LoadColumns, OpenOptions, Session, TableScan,
     initialise,
 };
+use trunkline_harness::copy_directory;
 use trunkline_pgformat::ForkNumber;
 use trunkline_txn::LockMode;
 use trunkline_types::OutputStyle;
@@ -65,20 +66,6 @@ fn cluster() -> &'static Path {
     })
 }
 
-/// Copies a directory with what is below it.
-pub fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_directory(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 /// A running database system in a directory of its own.
 pub struct Rig {
     /// None only while it restarts.
@@ -107,7 +94,7 @@ impl Rig {
     pub fn on_with(foundation: Foundation, settings: &[(&str, &str)]) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("data");
-        copy_directory(cluster(), &path);
+        copy_directory(cluster(), &path).unwrap();
         let mut options = options("sync");
         for (name, value) in settings {
             options.overrides.push(((*name).into(), (*value).into()));

@@ -14,7 +14,7 @@ use trunkline_pgformat::{BLCKSZ, ForkNumber, ItemPointer, Lsn, PageRef, RelFileL
 use trunkline_wal::{WalConfig, WalReader};
 
 use crate::logged::{Disk, FORKS, Logged, Recovery, masked};
-use crate::rig::{TABLE, commit};
+use crate::rig::{TABLE, commit, targets};
 
 /// Every record of Heap and Heap2 that one session makes, and checkpoints in the middle. `PLACE` is a
 /// file that it may use.
@@ -40,8 +40,24 @@ fn redo_of_a_postgresql_log_makes_the_pages_that_postgresql_makes() {
     let Some(postgres) = Cluster::init("redo", &[]) else {
         return;
     };
+    // With lz4 and zstd where it is built with them.
+    for compression in ["off", "pglz", "lz4", "zstd"] {
+        if postgres.postgres().knows("wal_compression", compression) {
+            let name = format!("redo_{compression}");
+            redo_of_a_log_with(&postgres.copy(&name), compression);
+        } else {
+            println!("not built with {compression}");
+        }
+    }
+}
+
+/// On a cluster that was not started yet.
+fn redo_of_a_log_with(postgres: &Cluster, compression: &str) {
+    println!("wal_compression = {compression}");
     let data = postgres.data();
-    let settings = [&SETTINGS[..], &["wal_consistency_checking=heap,heap2"]].concat();
+    let setting = format!("wal_compression={compression}");
+    let settings = ["wal_consistency_checking=heap,heap2", &setting];
+    let settings = [&SETTINGS[..], &settings].concat();
     postgres.start(&settings);
     postgres.psql("select 1");
     postgres.stop("fast");
@@ -97,6 +113,13 @@ fn redo_of_a_postgresql_log_makes_the_pages_that_postgresql_makes() {
         );
     }
     assert!(replayed.compared > 1000, "{replayed:?}");
+    let compressed: Vec<&str> = replayed.compressed.keys().copied().collect();
+    let expected: &[&str] = if compression == "off" {
+        &[]
+    } else {
+        &[compression]
+    };
+    assert_eq!(compressed, expected, "{replayed:?}");
     let pool = recovery.redo.pool();
     pool.write_all(&mut recovery.io).unwrap();
     let mut compared = 0;
@@ -107,6 +130,7 @@ fn redo_of_a_postgresql_log_makes_the_pages_that_postgresql_makes() {
     }
     println!("{compared} pages are the same");
     assert!(compared > 300);
+    fs::remove_dir_all(postgres.directory()).unwrap();
 }
 
 /// The tables that the log changes.
@@ -304,6 +328,23 @@ fn pg_waldump_prints_of_our_log_what_it_prints_of_postgresqls() {
     in_own_transaction(&mut logged, &mut |writer, io| {
         writer.insert(&mut tuple, io).unwrap();
     });
+    assert_same_lines(&our_lines(&postgres, &mut logged, start), &theirs);
+
+    // Rows one by one, over several pages.
+    let script: String = (0..ROWS)
+        .map(|row| format!("insert into t values ({row}, '{}');\n", text_of_row(row)))
+        .collect();
+    let theirs = their_lines(&postgres, "create table t (a int, b text);", &script);
+    let mut logged = Logged::new(Disk::real(), 64);
+    let start = logged.start;
+    let targets = targets(&logged.rig, 2);
+    for row in 0..ROWS {
+        let mut tuple = logged.rig.tuple(row as i32, &text_of_row(row));
+        in_own_transaction(&mut logged, &mut |writer, io| {
+            writer.insert_shared(&targets, 1, &mut tuple, io).unwrap();
+        });
+    }
+    assert!(logged.rig.blocks() > 3);
     assert_same_lines(&our_lines(&postgres, &mut logged, start), &theirs);
 
     // Pages that become all-visible.

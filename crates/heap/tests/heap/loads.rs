@@ -1,12 +1,16 @@
 //! Loads: how pages are filled, which ones are used, what a frozen load leaves.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use trunkline_aio::MethodKind;
-use trunkline_heap::{HeapError, InsertTargets, SparePages, TupleBatch};
+
+use trunkline_heap::{HeapError, SparePages, SpareSource, TableTargets, TupleBatch};
 use trunkline_pgformat::heap_tuple::{HEAP_XMAX_INVALID, HEAP_XMIN_FROZEN};
 use trunkline_pgformat::{ItemPointer, MAX_HEAP_TUPLE_SIZE, PageRef, verify_page};
+use trunkline_txn::Transaction;
 use trunkline_types::{TupleDesc, TupleFormer};
 
-use crate::rig::{MAIN, Rig, TABLE, commit};
+use crate::rig::{MAIN, Rig, commit, targets};
 
 /// Tuples on each seven pages after PostgreSQL 18 has loaded the rows below by `BEGIN; CREATE TABLE;
 /// COPY ... FROM; COMMIT` (so that it looks for no room on earlier pages): `SELECT count(*) ... GROUP
@@ -127,22 +131,54 @@ fn a_frozen_load_is_visible_to_all_at_once() {
     commit(&transaction);
 }
 
+/// Spare pages as a session's transaction takes them: one, then two, and so on.
+struct Taking {
+    targets: Arc<TableTargets>,
+    next: AtomicUsize,
+    taken: Mutex<SparePages>,
+}
+
+impl Taking {
+    fn of(targets: &Arc<TableTargets>) -> Arc<Taking> {
+        Arc::new(Taking {
+            targets: Arc::clone(targets),
+            next: AtomicUsize::new(1),
+            taken: Mutex::default(),
+        })
+    }
+
+    fn give_back(&self) {
+        self.targets
+            .give_back(std::mem::take(&mut self.taken.lock().unwrap()));
+    }
+}
+
+impl SpareSource for Taking {
+    fn more_spare(&self, only_empty: bool) -> SparePages {
+        let count = self.next.load(Ordering::Relaxed);
+        let more = self.targets.take(count, only_empty);
+        self.next.store(count * 2, Ordering::Relaxed);
+        self.taken.lock().unwrap().append(more.clone());
+        more
+    }
+}
+
 #[test]
 fn small_loads_share_pages_and_extend_by_what_they_use() {
     let mut rig = Rig::new(MethodKind::Sync, 64);
-    let targets = InsertTargets::new();
+    let targets = targets(&rig, 1);
     // One row a transaction, a hundred times; every third one fails.
     let mut committed = 0;
     for nth in 0..100 {
         let transaction = rig.begin(1);
-        let taken = targets.take(TABLE, rig.blocks());
-        let spare = rig.load(&transaction, 1, 100, false, taken.clone());
+        let source = Taking::of(&targets);
+        let spare = load_from(&mut rig, &transaction, &source, 1);
         if nth % 3 == 0 {
             transaction.abandon();
-            targets.give_back(TABLE, taken);
+            source.give_back();
         } else {
             commit(&transaction);
-            targets.give_back(TABLE, spare);
+            targets.give_back(spare);
             committed += 1;
         }
     }
@@ -154,17 +190,17 @@ fn small_loads_share_pages_and_extend_by_what_they_use() {
 
     // Two at once never write to one page; the second one extends by a page of its own.
     let (first, second) = (rig.begin(1), rig.begin(2));
-    let taken = targets.take(TABLE, rig.blocks());
-    assert!(!taken.is_empty());
-    let beside = targets.take(TABLE, rig.blocks());
-    assert!(beside.is_empty());
     let before = rig.blocks();
-    let spare = rig.load(&second, 1, 100, false, beside);
+    let mine = load_from(&mut rig, &first, &Taking::of(&targets), 1);
+    assert_eq!(rig.blocks(), before);
+    // What the rows of the failed ones lie on.
+    while !targets.take(1, false).is_empty() {}
+    let theirs = load_from(&mut rig, &second, &Taking::of(&targets), 1);
     assert_eq!(rig.blocks(), before + 1);
-    targets.give_back(TABLE, rig.load(&first, 1, 100, false, taken));
     commit(&first);
     commit(&second);
-    targets.give_back(TABLE, spare);
+    targets.give_back(mine);
+    targets.give_back(theirs);
     let now = rig.snapshot();
     assert_eq!(rig.count(&now), committed + 2);
     drop(now);
@@ -172,11 +208,63 @@ fn small_loads_share_pages_and_extend_by_what_they_use() {
     // A large one uses what it extends, and what is left is at most as much again.
     let transaction = rig.begin(1);
     let before = rig.blocks();
-    let taken = targets.take(TABLE, before);
-    rig.load(&transaction, 5600, 100, false, taken);
+    load_from(&mut rig, &transaction, &Taking::of(&targets), 5600);
     commit(&transaction);
     let added = rig.blocks() - before;
     assert!((90..=200).contains(&added), "{added} blocks");
+}
+
+/// Loads rows of 100 bytes of text, with spare pages from `source`; what is spare afterwards.
+fn load_from(
+    rig: &mut Rig,
+    transaction: &Transaction,
+    source: &Arc<Taking>,
+    rows: usize,
+) -> SparePages {
+    let mut insert = rig
+        .bulk_insert(transaction, false, SparePages::default())
+        .with_source(Arc::clone(source) as Arc<dyn SpareSource>);
+    let mut batch = TupleBatch::new();
+    for row in 0..rows {
+        batch.push(&rig.tuple(row as i32, &"x".repeat(100)));
+        if batch.is_full() {
+            insert.insert(&mut batch, &mut rig.io).unwrap();
+        }
+    }
+    insert.insert(&mut batch, &mut rig.io).unwrap();
+    insert.finish(&mut rig.io).unwrap();
+    insert.take_spare()
+}
+
+#[test]
+fn a_load_takes_of_many_spare_pages_no_more_than_it_uses() {
+    let mut rig = Rig::new(MethodKind::Sync, 64);
+    let targets = targets(&rig, 1);
+    // 40 pages that a failed load added.
+    let failed = rig.begin(1);
+    rig.load(&failed, 40 * 56, 100, false, SparePages::default());
+    failed.abandon();
+    let mut spare = SparePages::default();
+    for block in 0..rig.blocks() {
+        spare.push_empty(block);
+    }
+    targets.give_back(spare);
+    let before = rig.blocks();
+    let (small, large) = (rig.begin(1), rig.begin(2));
+    let few = load_from(&mut rig, &small, &Taking::of(&targets), 1);
+    load_from(&mut rig, &large, &Taking::of(&targets), 20 * 56);
+    assert_eq!(rig.blocks(), before, "there is enough for both");
+    // One, two, four, eight and sixteen.
+    let mut left = 0;
+    while !targets.take(1, false).is_empty() {
+        left += 1;
+    }
+    assert_eq!(left, before - 1 - 31);
+    drop(few);
+    commit(&small);
+    commit(&large);
+    let now = rig.snapshot();
+    assert_eq!(rig.count(&now), 1 + 20 * 56);
 }
 
 #[test]

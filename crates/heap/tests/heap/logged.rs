@@ -20,7 +20,7 @@ use trunkline_sim::{SimConfig, SimDisk};
 use trunkline_smgr::{Smgr, SmgrConfig};
 use trunkline_wal::{Wal, WalConfig, WalPosition, WalReader, create_first_segment};
 
-use crate::rig::{Rig, TABLE, commit};
+use crate::rig::{Rig, TABLE, commit, targets};
 
 pub const SYSTEM: u64 = 7_312_345_678_901_234_567;
 pub const FORKS: [ForkNumber; 2] = [ForkNumber::Main, ForkNumber::Vm];
@@ -167,6 +167,7 @@ impl Logged {
         self.load_and_mark();
         self.change();
         self.fill_what_is_spare();
+        self.insert_one_by_one();
     }
 
     pub fn load_and_mark(&mut self) {
@@ -218,6 +219,37 @@ impl Logged {
         let added = writer.insert(&mut tuple, &mut io).unwrap();
         assert_eq!(added.block, place.block);
         transaction.abandon();
+    }
+
+    /// Onto pages with dead rows, pages with room, a page that is marked all-visible, and new ones.
+    pub fn insert_one_by_one(&mut self) {
+        let rows = self.rows();
+        let rig = &mut self.rig;
+        let failed = rig.begin(1);
+        let before = rig.blocks();
+        rig.load(&failed, 200, 60, false, SparePages::default());
+        failed.abandon();
+        let targets = targets(rig, 2);
+        let mut spare = SparePages::default();
+        spare.push_empty(before);
+        spare.push_partial(0);
+        targets.give_back(spare);
+        let tuples: Vec<Vec<u8>> = (0..300).map(|n| rig.tuple(n, "one by one")).collect();
+        for (n, mut tuple) in tuples.into_iter().enumerate() {
+            let transaction = rig.begin(1);
+            let mut io = rig.issuer();
+            let writer = rig.writer(&transaction);
+            writer
+                .insert_shared(&targets, n, &mut tuple, &mut io)
+                .unwrap();
+            if n % 3 == 0 {
+                transaction.abandon();
+            } else {
+                commit(&transaction);
+            }
+        }
+        let now = rig.snapshot();
+        assert_eq!(rig.count(&now), rows + 200);
     }
 
     pub fn fill_what_is_spare(&mut self) {
@@ -328,6 +360,8 @@ pub struct Recovery {
 pub struct Replayed {
     pub records: BTreeMap<String, u32>,
     pub compared: u32,
+    /// Page images, by method.
+    pub compressed: BTreeMap<&'static str, u32>,
 }
 
 impl Recovery {
@@ -395,6 +429,13 @@ impl Recovery {
                 let code = trunkline_pgformat::wal::rmgr::identify(&decoded).unwrap_or("?");
                 let name = format!("{} {code}", decoded.header.rmgr);
                 *replayed.records.entry(name).or_default() += 1;
+                let images = decoded
+                    .blocks
+                    .iter()
+                    .filter_map(|block| block.image.as_ref());
+                for method in images.filter_map(|image| image.compression()) {
+                    *replayed.compressed.entry(method.name()).or_default() += 1;
+                }
                 replay_record(redo, io, &record)?;
                 if decoded.header.info & info::XLR_CHECK_CONSISTENCY != 0 {
                     replayed.compared += 1;

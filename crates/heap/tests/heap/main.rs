@@ -10,4 +10,5 @@ mod logged;
 mod replaying;
 mod rig;
 mod scans;
+mod shared_inserts;
 mod tuple_visibility;

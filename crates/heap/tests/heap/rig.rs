@@ -10,8 +10,8 @@ use trunkline_aio::{
 };
 use trunkline_buffer::{BufferPool, HugePages, PoolConfig, ReadStreamLimits, RelFork};
 use trunkline_heap::{
-    BulkInsert, BulkInsertOptions, HeapError, HeapRelation, HeapScan, HeapWriter, PageVisibility,
-    ScanBlocks, SparePages, TupleBatch, VisibilityMap,
+    BulkInsert, BulkInsertOptions, HeapError, HeapRelation, HeapScan, HeapWriter, InsertTargets,
+    PageVisibility, ScanBlocks, SparePages, TableTargets, TupleBatch, VisibilityMap,
 };
 use trunkline_pgformat::{
     BLCKSZ, BlockNumber, DEFAULTTABLESPACE_OID, ForkNumber, HeapTupleHeader, HeapTupleRef,
@@ -52,6 +52,22 @@ pub fn commit(transaction: &Transaction) {
         .unwrap();
 }
 
+/// A row of a table of (a int, b text).
+pub fn tuple(desc: &TupleDesc, a: i32, b: &str) -> Vec<u8> {
+    let mut former = TupleFormer::new();
+    former.begin(desc);
+    former.push(Some(&a.to_le_bytes()));
+    former.push(Some(b.as_bytes()));
+    former.finish().unwrap().to_vec()
+}
+
+/// Where inserts into the table go, with so many lanes at most.
+pub fn targets(rig: &Rig, lanes: usize) -> Arc<TableTargets> {
+    InsertTargets::new(lanes)
+        .table(TABLE, || rig.pool.nblocks(MAIN))
+        .unwrap()
+}
+
 /// Ids below this were in use once and have no recorded end: their server crashed.
 pub const FIRST_XID: u64 = 10;
 
@@ -60,7 +76,7 @@ pub struct Rig {
     pub transactions: Arc<TransactionManager>,
     pub io: IoContext,
     pub aio: Arc<Aio>,
-    desc: TupleDesc,
+    pub desc: TupleDesc,
     // Removed last.
     _directory: Option<tempfile::TempDir>,
 }
@@ -160,11 +176,7 @@ impl Rig {
     }
 
     pub fn tuple(&self, a: i32, b: &str) -> Vec<u8> {
-        let mut former = TupleFormer::new();
-        former.begin(&self.desc);
-        former.push(Some(&a.to_le_bytes()));
-        former.push(Some(b.as_bytes()));
-        former.finish().unwrap().to_vec()
+        tuple(&self.desc, a, b)
     }
 
     pub fn begin(&self, pid: i32) -> Transaction {

@@ -17,9 +17,11 @@
 //! record is written.
 
 mod assemble;
+mod compress;
 mod image;
 
 pub use assemble::{AssembledRecord, HeaderBuffer, MAX_HEADERS_SIZE};
+pub use compress::ImageCompressor;
 pub use image::{Compression, PageHole, PageImage};
 
 use crate::ids::{BlockNumber, ForkNumber, Lsn, RelFileLocator, Xid};

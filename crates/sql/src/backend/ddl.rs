@@ -130,7 +130,11 @@ impl Backend {
             }
         }
         let mut definition = TableDefinition {
-            persistence: RelationPersistence::Permanent,
+            persistence: if create.unlogged {
+                RelationPersistence::Unlogged
+            } else {
+                RelationPersistence::Permanent
+            },
             name: name.name.clone(),
             namespace,
             owner: oids::BOOTSTRAP_SUPERUSER,
@@ -177,7 +181,14 @@ impl Backend {
             .map(|(index, attribute)| {
                 let mut column =
                     ColumnDefinition::new(&attribute.name, attribute.type_oid, attribute.typmod);
-                column.not_null = attribute.not_null.then(NotNull::default);
+                // Constraints keep their names (`expandTableLikeClause`).
+                column.not_null = attribute.not_null.then(|| NotNull {
+                    constraint_name: source
+                        .not_null_constraints
+                        .iter()
+                        .find(|constraint| usize::try_from(constraint.column) == Ok(index + 1))
+                        .map(|constraint| constraint.name.clone()),
+                });
                 if including_defaults {
                     column.default = source.defaults.get(index).cloned().flatten();
                 }

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use trunkline_aio::Clock;
-use trunkline_engine::{EngineError, Session};
+use trunkline_engine::{Database, EngineError, Session};
+use trunkline_pgformat::Lsn;
 use trunkline_txn::CancelToken;
 
-use super::now_us;
+use super::{log_functions, now_us};
 use crate::error::query_error;
-use crate::query::{QueryError, SessionFunctions, TableResolver};
+use crate::query::{LogPosition, QueryError, SessionFunctions, TableResolver};
 use crate::relations::{Resolver, SessionRef, lock_session};
 
 /// The session as one statement sees it.
 pub(super) struct Facts {
     session: SessionRef,
+    engine: Arc<Database>,
     clock: Arc<dyn Clock>,
     cancel: CancelToken,
     resolver: Arc<Resolver>,
@@ -37,6 +39,7 @@ impl Facts {
         let entry = session.entry();
         Facts {
             session: reference,
+            engine: Arc::clone(session.database()),
             clock: Arc::clone(session.database().clock()),
             cancel: session.cancel().clone(),
             resolver,
@@ -115,6 +118,22 @@ impl SessionFunctions for Facts {
             Err(error) if missing_ok && error.sqlstate() == "42704" => Ok(None),
             Err(error) => Err(query_error(EngineError::from(error))),
         }
+    }
+
+    fn log_position(&self, position: LogPosition) -> Lsn {
+        let wal = self.engine.wal();
+        match position {
+            LogPosition::Written => wal.written_lsn(),
+            LogPosition::Flushed => wal.durable_lsn(),
+            LogPosition::Inserted => {
+                let size = wal.config().segment_size;
+                size.lsn_of_byte_position(size.byte_position_of(wal.insert_lsn()))
+            }
+        }
+    }
+
+    fn log_file_name(&self, lsn: Lsn) -> String {
+        log_functions::file_name(&self.engine, lsn)
     }
 
     fn check_interrupts(&self) -> Result<(), QueryError> {

@@ -11,17 +11,18 @@ use trunkline_catalog::RelationDesc;
 use trunkline_engine::{
     EngineError, PrewarmMode, PrewarmRequest, Session, StatementError, prewarm, relation_tag,
 };
-use trunkline_pgformat::{BLCKSZ, ForkNumber, Oid};
+use trunkline_pgformat::{BLCKSZ, ForkNumber, Lsn, Oid};
 use trunkline_txn::{CancelReason, LockMode};
 use trunkline_types::oids;
 
+use super::log_functions;
 use crate::database::SqlDatabase;
 use crate::error::query_error;
 use crate::query::{ExternalFunction, ExternalFunctions, ExternalResult, QueryError};
 use crate::relations::{ScanGroup, SessionRef, lock_session};
 
 /// Arguments and results: payloads, `None` for NULL.
-type Value = Option<Vec<u8>>;
+pub(super) type Value = Option<Vec<u8>>;
 
 /// The functions, for one statement.
 pub(super) struct StorageFunctions {
@@ -37,8 +38,7 @@ impl StorageFunctions {
         session: SessionRef,
         scans: &ScanGroup,
     ) -> StorageFunctions {
-        let functions = FUNCTIONS
-            .iter()
+        let functions = all()
             .map(|function| ExternalFunction {
                 name: function.name.to_owned(),
                 args: function.args.to_vec(),
@@ -68,8 +68,7 @@ impl ExternalFunctions for StorageFunctions {
         args: Vec<Value>,
     ) -> Result<Vec<Value>, QueryError> {
         let name = called.name.as_str();
-        let function = FUNCTIONS
-            .iter()
+        let function = all()
             .find(|function| function.name == name && function.args == called.args.as_slice())
             .ok_or_else(|| QueryError::internal(format!("there is no function {name}")))?;
         if name == "pg_sleep" {
@@ -120,13 +119,13 @@ fn relation_argument(args: &[Value]) -> Oid {
 }
 
 /// What a function works with.
-struct Call<'a> {
-    session: &'a mut Session,
+pub(super) struct Call<'a> {
+    pub session: &'a mut Session,
     shared: &'a SqlDatabase,
     io: &'a mut IoContext,
 }
 
-struct Args(Vec<Value>);
+pub(super) struct Args(Vec<Value>);
 
 impl Args {
     fn get(&self, index: usize) -> Option<&[u8]> {
@@ -149,23 +148,27 @@ impl Args {
         Some(i64::from_le_bytes(self.get(index)?.try_into().ok()?))
     }
 
+    pub fn lsn(&self, index: usize) -> Option<Lsn> {
+        Some(Lsn(u64::from_le_bytes(self.get(index)?.try_into().ok()?)))
+    }
+
     fn text(&self, index: usize) -> Option<&str> {
         std::str::from_utf8(self.get(index)?).ok()
     }
 }
 
-struct Function {
-    name: &'static str,
-    args: &'static [Oid],
-    required: usize,
-    returns: Returns,
-    strict: bool,
-    run: fn(&mut Call<'_>, &Args) -> Result<Vec<Value>, EngineError>,
+pub(super) struct Function {
+    pub name: &'static str,
+    pub args: &'static [Oid],
+    pub required: usize,
+    pub returns: Returns,
+    pub strict: bool,
+    pub run: fn(&mut Call<'_>, &Args) -> Result<Vec<Value>, EngineError>,
 }
 
 /// What a function gives.
 #[derive(Clone, Copy)]
-enum Returns {
+pub(super) enum Returns {
     Value(Oid),
     Record(&'static [(&'static str, Oid)]),
 }
@@ -182,6 +185,10 @@ impl Returns {
             ),
         }
     }
+}
+
+fn all() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.iter().chain(log_functions::FUNCTIONS)
 }
 
 const FUNCTIONS: &[Function] = &[

@@ -7,8 +7,8 @@ use trunkline_engine::{Load, LoadColumns};
 use trunkline_txn::LockMode;
 use trunkline_types::Oid;
 
-use super::Backend;
 use super::ddl::shown;
+use super::{Backend, Prepared};
 use crate::error::SqlError;
 use crate::query::sqlparser::ast::{Query, SetExpr};
 use crate::query::{Batch, InsertTarget, ParameterValues, PgType, Planner};
@@ -16,12 +16,13 @@ use crate::relations::lock_session;
 use crate::statement::Insert;
 
 impl Backend {
-    /// Runs an INSERT; the number of rows.
+    /// Runs an INSERT; the number of rows. A plan that can be kept is, in `prepared`.
     pub(super) fn insert(
         &mut self,
         sql: &str,
         insert: &Insert,
         values: &ParameterValues,
+        prepared: Option<&Prepared>,
     ) -> Result<u64, SqlError> {
         let relation = self.insert_relation(insert)?;
         let given = given_columns(insert, &relation)?;
@@ -36,6 +37,9 @@ impl Backend {
             .shared
             .block_on(planner.run_insert(sql, source, &targets, values))?;
         lock_session(&self.engine).refuse_if_read_only("INSERT")?;
+        if let Some(prepared) = prepared {
+            prepared.keep_plan(self.plan_insert(&planner, &relation, &given, source, values)?);
+        }
         let width = stream.fields().len();
         let given = given[..width].to_vec();
         let defaults = self.evaluate_defaults(&relation, |index| !given.contains(&index))?;

@@ -6,6 +6,7 @@
 //!
 //! - [`prepared`], [`named`]: analysis, parameters; PREPARE, EXECUTE, DEALLOCATE
 //! - [`queries`], [`rows`]: SELECT and EXPLAIN
+//! - [`quick`], [`insert_plan`]: what runs where it is called, without a thread
 //! - [`insert`], [`copy_from`], [`copy_to`], [`copy_file`]: rows in and out
 //! - [`ddl`], [`settings`], [`transaction`]: utility statements
 //! - [`facts`], [`functions`]: what queries ask of the session and of storage
@@ -17,9 +18,12 @@ mod ddl;
 mod facts;
 mod functions;
 mod insert;
+mod insert_plan;
+mod log_functions;
 mod named;
 mod prepared;
 mod queries;
+mod quick;
 mod rows;
 mod settings;
 mod transaction;
@@ -31,7 +35,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use trunkline_aio::{Alarm, Clock, IoContext};
-use trunkline_engine::settings::SettingValue;
+use trunkline_engine::settings::{SessionSettings, SettingValue};
 use trunkline_engine::{EngineError, Session, SessionWarnings, ThreadError, settings as guc};
 use trunkline_txn::{CancelReason, CancelToken};
 use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, parse_date_style};
@@ -46,6 +50,7 @@ use crate::views::{Activity, ActivityState};
 
 pub(crate) use named::NamedStatements;
 pub use prepared::Prepared;
+pub(crate) use quick::Quick;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
 pub(crate) const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
@@ -105,6 +110,43 @@ impl Finished {
     }
 }
 
+/// The styles as the settings of a version have them.
+struct KnownStyles {
+    settings_version: u64,
+    input: InputStyle,
+    output: OutputStyle,
+}
+
+impl KnownStyles {
+    fn read(settings: &SessionSettings) -> KnownStyles {
+        let time_zone = TimeZone::parse(settings.text("TimeZone")).unwrap_or_else(TimeZone::utc);
+        let default = (DateStyle::Iso, DateOrder::Mdy);
+        let (date_style, date_order) =
+            parse_date_style(settings.text("DateStyle"), default).unwrap_or(default);
+        let bytea_output = match settings.text("bytea_output") {
+            "escape" => trunkline_types::ByteaOutput::Escape,
+            _ => trunkline_types::ByteaOutput::Hex,
+        };
+        KnownStyles {
+            settings_version: settings.version(),
+            input: InputStyle {
+                time_zone: time_zone.clone(),
+                date_order,
+                now_us: 0,
+            },
+            output: OutputStyle {
+                time_zone,
+                date_style,
+                date_order,
+                extra_float_digits: i32::try_from(settings.integer("extra_float_digits"))
+                    .unwrap_or(1),
+                bytea_output,
+                names: None,
+            },
+        }
+    }
+}
+
 /// A session's blocking half.
 pub(crate) struct Backend {
     shared: Arc<SqlDatabase>,
@@ -120,12 +162,17 @@ pub(crate) struct Backend {
     in_implicit_block: bool,
     /// The transaction has run a statement.
     has_run: bool,
+    /// The statement that runs next has begun already, where it was called.
+    is_begun: bool,
     /// How many EXECUTEs are running, one by the other.
     execute_depth: usize,
     transaction_start_us: i64,
     statement_start_us: i64,
     /// The room to spill of a session that has a `temp_file_limit`.
     limited_runtime: RefCell<Option<QueryRuntime>>,
+    known_styles: RefCell<Option<KnownStyles>>,
+    /// The issuer that the statement before used, for the commit that comes next.
+    kept_issuer: Option<IoContext>,
     /// Enforces `statement_timeout`.
     timer: Option<Alarm>,
     activity: Arc<Activity>,
@@ -150,8 +197,11 @@ impl Backend {
             in_transaction: false,
             in_implicit_block: false,
             has_run: false,
+            is_begun: false,
             execute_depth: 0,
             limited_runtime: RefCell::new(None),
+            known_styles: RefCell::new(None),
+            kept_issuer: None,
             transaction_start_us: start_us,
             statement_start_us: start_us,
             timer: None,
@@ -176,6 +226,11 @@ impl Backend {
     /// What reads have to tell the client, whichever thread they are on.
     pub fn warnings(&self) -> Arc<SessionWarnings> {
         Arc::clone(lock_session(&self.engine).warnings())
+    }
+
+    /// Changes with every change of a setting.
+    pub fn settings_version(&self) -> u64 {
+        lock_session(&self.engine).settings().version()
     }
 
     /// The reported settings as they are now. Does not block: nobody else holds the session.
@@ -238,6 +293,7 @@ impl Backend {
 
     /// Begins a statement, and with it a transaction unless one is in progress.
     fn begin_statement(&mut self) -> Result<(), SqlError> {
+        self.kept_issuer = None;
         let mut session = lock_session(&self.engine);
         let begins = !session.in_transaction();
         session.begin_statement()?;
@@ -381,29 +437,19 @@ impl Backend {
         let Some(statement) = prepared.statement() else {
             return Ok(Finished::Outcome(Outcome::Empty));
         };
-        if let Statement::Transaction(statement) = statement {
-            self.activity
-                .begin(prepared.text(), self.transaction_start_us, self.now_us());
-            return self.control_transaction(statement).map(Finished::command);
+        if let Statement::Transaction(_) = statement {
+            return self
+                .run_transaction_statement(prepared)
+                .map(Finished::command);
         }
-        self.refuse_if_failed()?;
-        self.begin_statement()?;
-        self.activity.begin(
-            prepared.text(),
-            self.transaction_start_us,
-            self.statement_start_us,
-        );
-        if statement.takes_snapshot() {
-            lock_session(&self.engine).note_query();
+        if !std::mem::take(&mut self.is_begun) {
+            self.begin_running(prepared)?;
         }
-        if let Some(command) = statement.writing_utility() {
-            lock_session(&self.engine).refuse_if_read_only(command)?;
-        }
-        let values = prepared.values(params, &self.styles().input)?;
+        let values = prepared.values(params, &self.input_style())?;
         match statement {
             Statement::Query(query) => self.select(prepared, query, &values).map(Finished::Outcome),
             Statement::Insert(insert) => {
-                let rows = self.insert(prepared.text(), insert, &values)?;
+                let rows = self.insert(prepared.text(), insert, &values, Some(prepared))?;
                 Ok(Finished::command(format!("INSERT 0 {rows}")))
             }
             Statement::Explain(explain) => self
@@ -453,6 +499,41 @@ impl Backend {
         }
     }
 
+    fn show_running(&self, prepared: &Prepared) {
+        self.activity
+            .begin(prepared.text(), self.transaction_start_us, self.now_us());
+    }
+
+    /// Runs BEGIN, COMMIT or ROLLBACK; its command tag.
+    fn run_transaction_statement(&mut self, prepared: &Prepared) -> Result<&'static str, SqlError> {
+        self.show_running(prepared);
+        match prepared.statement() {
+            Some(Statement::Transaction(statement)) => self.control_transaction(statement),
+            _ => Err(SqlError::internal("no transaction control statement")),
+        }
+    }
+
+    /// What comes before any other statement's own work.
+    fn begin_running(&mut self, prepared: &Prepared) -> Result<(), SqlError> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(());
+        };
+        self.refuse_if_failed()?;
+        self.begin_statement()?;
+        self.activity.begin(
+            prepared.text(),
+            self.transaction_start_us,
+            self.statement_start_us,
+        );
+        if statement.takes_snapshot() {
+            lock_session(&self.engine).note_query();
+        }
+        if let Some(command) = statement.writing_utility() {
+            lock_session(&self.engine).refuse_if_read_only(command)?;
+        }
+        Ok(())
+    }
+
     /// Whether the statement is in a transaction block, be it of BEGIN or of a query string
     /// (`CheckTransactionBlock` in PostgreSQL's `access/transam/xact.c`).
     fn is_in_block(&self) -> bool {
@@ -493,34 +574,31 @@ impl Backend {
         )
     }
 
+    /// What reading values depends on.
+    fn input_style(&self) -> InputStyle {
+        let (input, _) = self.read_styles();
+        input
+    }
+
     /// What reading and printing values depends on.
     fn styles(&self) -> Arc<Styles> {
+        let (input, output) = self.read_styles();
+        Arc::new(Styles::new(input, output))
+    }
+
+    fn read_styles(&self) -> (InputStyle, OutputStyle) {
         let session = lock_session(&self.engine);
         let settings = session.settings();
-        let time_zone = TimeZone::parse(settings.text("TimeZone")).unwrap_or_else(TimeZone::utc);
-        let default = (DateStyle::Iso, DateOrder::Mdy);
-        let (date_style, date_order) =
-            parse_date_style(settings.text("DateStyle"), default).unwrap_or(default);
-        let bytea_output = match settings.text("bytea_output") {
-            "escape" => trunkline_types::ByteaOutput::Escape,
-            _ => trunkline_types::ByteaOutput::Hex,
+        let mut known = self.known_styles.borrow_mut();
+        let known = match &mut *known {
+            Some(known) if known.settings_version == settings.version() => known,
+            outdated => outdated.insert(KnownStyles::read(settings)),
         };
-        Arc::new(Styles::new(
-            InputStyle {
-                time_zone: time_zone.clone(),
-                date_order,
-                now_us: self.transaction_start_us,
-            },
-            OutputStyle {
-                time_zone,
-                date_style,
-                date_order,
-                extra_float_digits: i32::try_from(settings.integer("extra_float_digits"))
-                    .unwrap_or(1),
-                bytea_output,
-                names: None,
-            },
-        ))
+        let input = InputStyle {
+            now_us: self.transaction_start_us,
+            ..known.input.clone()
+        };
+        (input, known.output.clone())
     }
 
     /// A planner for the running statement.

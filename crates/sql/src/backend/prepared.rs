@@ -1,10 +1,11 @@
 //! Prepared statements: analysis, parameters, and SQL's own PREPARE, EXECUTE and DEALLOCATE.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use trunkline_types::{ColumnType, InputStyle, Oid, input_binary, input_text, verify_utf8};
 
+use super::insert_plan::InsertPlan;
 use super::settings::text_field;
 use super::{Backend, Early, Finished};
 use crate::error::SqlError;
@@ -16,13 +17,16 @@ use crate::statement::{
 };
 
 /// A statement that was parsed and analysed. It is planned anew whenever it runs, so that it
-/// always means what the catalog and the search path make of it then.
+/// always means what the catalog and the search path make of it then; but for simple INSERTs, whose
+/// plans know what they depend on.
 #[derive(Debug)]
 pub struct Prepared {
     text: String,
     statement: Option<Statement>,
     param_types: Vec<Oid>,
     fields: Vec<FieldDesc>,
+    /// The plan that it was last run with, if it is of the kind that can be kept.
+    plan: Mutex<Option<Arc<InsertPlan>>>,
 }
 
 impl Prepared {
@@ -48,6 +52,15 @@ impl Prepared {
 
     pub(super) fn statement(&self) -> Option<&Statement> {
         self.statement.as_ref()
+    }
+
+    pub(super) fn plan(&self) -> Option<Arc<InsertPlan>> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.clone()
+    }
+
+    pub(super) fn keep_plan(&self, plan: Option<InsertPlan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.map(Arc::new);
     }
 
     /// The parameters' values as payloads.
@@ -149,6 +162,7 @@ impl Backend {
                 statement: None,
                 param_types,
                 fields,
+                plan: Mutex::default(),
             });
         }
         let statement = parse_statement(sql)?;
@@ -161,6 +175,7 @@ impl Backend {
             statement: Some(statement),
             param_types: analysis.param_types,
             fields: analysis.fields,
+            plan: Mutex::default(),
         })
     }
 

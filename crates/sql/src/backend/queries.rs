@@ -46,7 +46,7 @@ impl Backend {
         if explain.analyze {
             let began = Instant::now();
             let rows = match &explain.statement {
-                Statement::Insert(insert) => self.insert(sql, insert, values)?,
+                Statement::Insert(insert) => self.insert(sql, insert, values, None)?,
                 Statement::Query(query) => self.run_to_end(sql, query, values)?,
                 _ => return Err(SqlError::internal("EXPLAIN of another statement")),
             };

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use datafusion::arrow::array::ArrayRef;
 use tokio::task::AbortHandle;
 use trunkline_engine::StatementWarnings;
 use trunkline_txn::CancelToken;
@@ -49,6 +50,10 @@ impl BatchRows for QueryRows {
             Format::Binary => output_binary(ty, &payload, out)?,
         }
         Ok(Cell::Value)
+    }
+
+    fn array(&self, column: usize) -> Result<ArrayRef, SqlError> {
+        Ok(self.batch.array(column)?)
     }
 }
 

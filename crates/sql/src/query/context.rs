@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::common::ScalarValue;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -744,6 +744,17 @@ impl Batch {
                 "a result has no column {index}"
             ))),
         }
+    }
+
+    /// One column (from 0) as it travels: timestamps since 2000, numerics of any scale as payloads.
+    ///
+    /// # Errors
+    /// XX000 if there is no such column.
+    pub fn array(&self, index: usize) -> Result<ArrayRef, QueryError> {
+        let array = self.batch.columns().get(index);
+        array
+            .cloned()
+            .ok_or_else(|| QueryError::internal(format!("a result has no column {index}")))
     }
 
     /// This batch and another one of the same result as one.

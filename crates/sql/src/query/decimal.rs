@@ -26,6 +26,10 @@ use super::error::QueryError;
 /// The `Decimal128` value that stands for NaN.
 pub const DECIMAL_NAN: i128 = i128::MAX;
 
+pub(crate) fn is_decimal_nan(units: i128) -> bool {
+    units == DECIMAL_NAN
+}
+
 /// Digits that a `Decimal128` can hold.
 pub const DECIMAL_MAX_PRECISION: u8 = 38;
 

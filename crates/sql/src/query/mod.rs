@@ -36,6 +36,7 @@ pub use context::{
     QueryRuntime, QuerySettings, QueryStream, RuntimeLimits,
 };
 pub use datafusion::sql::sqlparser;
+pub(crate) use decimal::is_decimal_nan;
 pub(crate) use error::parser_error;
 pub use error::{QueryError, sqlstate};
 pub use interrupts::QueryStop;
@@ -43,10 +44,10 @@ pub(crate) use lexical::tokenize;
 pub use names::CatalogNames;
 pub(crate) use parse::parser;
 pub use parse::{parse_expression, parse_query, parse_statement};
-pub use pgtype::{CoercionContext, PgType, resolve_type};
+pub use pgtype::{CoercionContext, PgType, arrow_type, decimal_shape, resolve_type};
 pub use scan::{BatchStream, RelationScan, RelationSource, ScanBatch, ScanRequest};
 pub use session::{
-    ExternalFunction, ExternalFunctions, ExternalResult, Relation, RelationColumn,
+    ExternalFunction, ExternalFunctions, ExternalResult, LogPosition, Relation, RelationColumn,
     SessionFunctions, SystemRow, TableResolver,
 };
 pub use value::Styles;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use trunkline_pgformat::Oid;
+use trunkline_pgformat::{Lsn, Oid};
 
 use super::error::QueryError;
 use super::pgtype::PgType;
@@ -59,6 +59,18 @@ pub trait TableResolver: Send + Sync {
     fn system_rows(&self, table: &str, columns: &[&str]) -> Result<Vec<SystemRow>, QueryError>;
 }
 
+/// A position in the write-ahead log that functions report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogPosition {
+    /// Everything before has been handed to the kernel (`GetXLogWriteRecPtr`).
+    Written,
+    /// Everything before is durable (`GetFlushRecPtr`).
+    Flushed,
+    /// Where the next record will begin: behind the header of a page that it will begin
+    /// (`GetXLogInsertRecPtr`).
+    Inserted,
+}
+
 /// Facts about the session that functions report. Times are microseconds since 2000-01-01 UTC.
 pub trait SessionFunctions: Send + Sync {
     /// `current_user`
@@ -84,6 +96,10 @@ pub trait SessionFunctions: Send + Sync {
     /// # Errors
     /// 42704 `unrecognized configuration parameter "name"`.
     fn setting(&self, name: &str, missing_ok: bool) -> Result<Option<String>, QueryError>;
+    /// Where the log is now.
+    fn log_position(&self, position: LogPosition) -> Lsn;
+    /// The name of the log's file that has, or will have, the byte at `lsn`.
+    fn log_file_name(&self, lsn: Lsn) -> String;
     /// Fails if the statement is to stop; called often by work that takes long.
     ///
     /// # Errors

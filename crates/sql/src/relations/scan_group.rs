@@ -85,6 +85,11 @@ impl ScanGroup {
         self.shared.open().contains(&relation)
     }
 
+    /// Whether no scan runs and no result is open, so that closing it waits for nothing.
+    pub fn is_idle(&self) -> bool {
+        self.shared.running().is_empty() && self.shared.open().is_empty()
+    }
+
     /// Waits for the scans of `relation` whose rows nobody wants any more; blocks.
     pub fn wait_for_stopped(&self, relation: Oid) {
         let mut running = self.shared.running();

@@ -1,4 +1,4 @@
-//! CREATE TABLE.
+//! CREATE TABLE and CREATE UNLOGGED TABLE.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -29,13 +29,18 @@ const COLUMN_CONSTRAINTS: &[&str] = &[
     "UNIQUE",
 ];
 
-/// Parses CREATE; only CREATE TABLE is supported.
+/// Parses CREATE; only CREATE TABLE is supported, which may be UNLOGGED.
 pub fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     tokens.expect_word("CREATE")?;
+    let unlogged = tokens.take_word("UNLOGGED");
     if !tokens.take_word("TABLE") {
-        return Err(match tokens.peek_word() {
-            Some(word) => SqlError::not_supported(format!("CREATE {word} is not supported")),
-            None => tokens.syntax_error(),
+        return Err(if unlogged {
+            refused_unlogged(tokens)
+        } else {
+            match tokens.peek_word() {
+                Some(word) => SqlError::not_supported(format!("CREATE {word} is not supported")),
+                None => tokens.syntax_error(),
+            }
         });
     }
     let if_not_exists = tokens.take_words(&["IF", "NOT", "EXISTS"]);
@@ -56,6 +61,12 @@ pub fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
         tokens.expect(&Token::RParen)?;
     }
     if let Some(word) = tokens.peek_word() {
+        if unlogged && word == "PARTITION" {
+            // `DefineRelation`, `commands/tablecmds.c`.
+            return Err(SqlError::not_supported(
+                "partitioned tables cannot be unlogged",
+            ));
+        }
         const CLAUSES: &[&str] = &[
             "INHERITS",
             "PARTITION",
@@ -74,9 +85,24 @@ pub fn parse(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     }
     Ok(Statement::CreateTable(Box::new(CreateTable {
         name,
+        unlogged,
         if_not_exists,
         elements,
     })))
+}
+
+/// What else may follow CREATE UNLOGGED in PostgreSQL's grammar: of these, only sequences can be
+/// unlogged (`DefineView`, `transformCreateTableAsStmt`).
+fn refused_unlogged(tokens: &Tokens<'_>) -> SqlError {
+    match tokens.peek_word().as_deref() {
+        Some("SEQUENCE") => SqlError::not_supported("CREATE UNLOGGED SEQUENCE is not supported"),
+        Some("VIEW" | "RECURSIVE") => SqlError::new(
+            "42601",
+            "views cannot be unlogged because they do not have storage",
+        ),
+        Some("MATERIALIZED") => SqlError::not_supported("materialized views cannot be unlogged"),
+        _ => tokens.syntax_error(),
+    }
 }
 
 fn element(tokens: &mut Tokens<'_>) -> Result<TableElement, SqlError> {

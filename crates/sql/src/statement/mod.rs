@@ -125,6 +125,8 @@ pub struct Explain {
 pub struct CreateTable {
     /// Its name.
     pub name: QualifiedName,
+    /// Its rows are not in the log; a crash empties it.
+    pub unlogged: bool,
     /// No error when it exists.
     pub if_not_exists: bool,
     /// Columns and LIKE clauses, in order.

@@ -442,6 +442,28 @@ mod tests {
         }
         assert_eq!(refused("UPDATE t SET a = 1").0, "0A000");
         assert_eq!(refused("create table t (a int primary key)").0, "0A000");
-        assert_eq!(refused("create unlogged table t (a int)").0, "0A000");
+        assert_eq!(refused("create temp table t (a int)").0, "0A000");
+        assert_eq!(refused("create unlogged sequence s").0, "0A000");
+        assert_eq!(
+            refused("create unlogged temp table t (a int)"),
+            syntax("temp", 17)
+        );
+        assert_eq!(
+            refused("create unlogged index on t (a)"),
+            syntax("index", 17)
+        );
+    }
+
+    #[test]
+    fn unlogged_belongs_to_tables() {
+        for (text, unlogged) in [
+            ("create unlogged table if not exists t (a int)", true),
+            ("create table unlogged (unlogged int)", false),
+        ] {
+            let Statement::CreateTable(table) = parsed(text) else {
+                panic!("{text}");
+            };
+            assert_eq!(table.unlogged, unlogged, "{text}");
+        }
     }
 }

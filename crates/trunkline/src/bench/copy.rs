@@ -17,7 +17,7 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
         None => None,
         Some(conninfo) => {
             let peer = Peer::connect(conninfo, common.peer_files.as_deref(), &ours.source).await?;
-            println!("peer: {}, {}", peer.name, peer.settings);
+            println!("peer: {}", peer.heading());
             if !peer.reads_file() {
                 println!("peer: reads from the connection (--peer-files makes it read a file)");
             }
@@ -55,7 +55,7 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
         let (ours_rate, peer_rate) = (plain.rate(rows / 1e3), peers.rate(rows / 1e3));
         println!(
             "{:<28} {peer_rate} krows/s {} MB/s  ours is {:.1} times as fast",
-            peer.name,
+            peer.name(),
             peers.rate(megabytes),
             ours_rate.median / peer_rate.median
         );

@@ -11,15 +11,20 @@
 //! | [`prewarm`] | pg_prewarm, cold beside the raw device |
 //! | [`copy`] | COPY FROM a binary file, beside the peer |
 //! | [`aio`] | the AIO core beside fio, and the cost of a handle |
+//! | [`sync`] | ways of making a write durable, with one and several in flight |
+//! | [`commit`] | durable single-row inserts, beside the raw device and the peer |
 //! | [`checksum`] | the page checksum, in cache and in memory |
 //! | [`source`] | the file that is loaded |
 //! | [`embedded`], [`peer`] | the two that run statements |
+//! | [`durable_write`] | durable writes of one block |
 //! | [`raw`] | the fastest sequential read of a file that is to be had |
 //! | [`sample`] | times, processor time, medians |
 
 mod aio;
 mod checksum;
+mod commit;
 mod copy;
+mod durable_write;
 mod embedded;
 mod peer;
 mod prewarm;
@@ -27,6 +32,7 @@ mod raw;
 mod sample;
 mod scan;
 mod source;
+mod sync;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +58,10 @@ enum What {
     Copy(Common),
     /// The AIO core beside fio: I/Os/s, MiB/s and processor time; a handle's life in ns
     Aio(aio::Arguments),
+    /// Durable writes of one block: the ways to make them, with one and several in flight
+    Sync(sync::Arguments),
+    /// Single-row inserts, each durable: commits/s, latency, processor time
+    Commit(commit::Arguments),
     /// The page checksum on one core: GB/s beside a plain loop and the memory
     Checksum(checksum::Arguments),
 }
@@ -96,6 +106,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, ProgramError> {
             What::Prewarm(common) => prewarm::run(&common).await,
             What::Copy(common) => copy::run(&common).await,
             What::Aio(arguments) => aio::run(&arguments),
+            What::Sync(arguments) => sync::run(&arguments),
+            What::Commit(arguments) => commit::run(&arguments).await,
             What::Checksum(arguments) => checksum::run(&arguments),
         }
     })?;

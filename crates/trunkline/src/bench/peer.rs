@@ -26,24 +26,13 @@ const SETTINGS: &[&str] = &[
     "huge_pages",
 ];
 
-/// A connection to the peer, with a table of its own.
-pub struct Peer {
+/// A connection to the peer.
+pub struct Connection {
     client: Client,
-    /// The source file's copy, and how the peer's server calls it.
-    file: Option<(PathBuf, String)>,
     /// "PostgreSQL 18.x".
     pub name: String,
     /// Its settings, for the heading.
     pub settings: String,
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if let Some((path, _)) = &self.file {
-            // Left behind, it takes space but does no harm.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 fn failed(error: &tokio_postgres::Error) -> ProgramError {
@@ -53,17 +42,12 @@ fn failed(error: &tokio_postgres::Error) -> ProgramError {
     }
 }
 
-impl Peer {
-    /// Connects, and makes an empty table. `files` is a directory that the peer's server can read,
-    /// with `=` and the server's name for it if it has another.
+impl Connection {
+    /// Connects.
     ///
     /// # Errors
     /// One line.
-    pub async fn connect(
-        conninfo: &str,
-        files: Option<&str>,
-        source: &Source,
-    ) -> Result<Peer, ProgramError> {
+    pub async fn open(conninfo: &str) -> Result<Connection, ProgramError> {
         let (client, connection) = tokio_postgres::connect(conninfo, NoTls)
             .await
             .map_err(|error| failed(&error))?;
@@ -71,20 +55,8 @@ impl Peer {
             // A broken connection shows at the next statement.
             let _ = connection.await;
         });
-        let file = match files {
-            None => None,
-            Some(files) => {
-                let (directory, seen_as) = files.split_once('=').unwrap_or((files, files));
-                let name = "trunkline-bench.bin";
-                let path = PathBuf::from(directory).join(name);
-                std::fs::copy(&source.path, &path)
-                    .map_err(|error| ProgramError::new(format!("{}: {error}", path.display())))?;
-                Some((path, format!("{seen_as}/{name}")))
-            }
-        };
-        let mut peer = Peer {
+        let mut peer = Connection {
             client,
-            file,
             name: String::new(),
             settings: String::new(),
         };
@@ -99,9 +71,6 @@ impl Peer {
             }
         }
         peer.settings = settings.join(", ");
-        // One client, one core.
-        peer.run("SET max_parallel_workers_per_gather = 0").await?;
-        peer.empty_table().await?;
         Ok(peer)
     }
 
@@ -117,7 +86,10 @@ impl Peer {
     }
 
     /// The first value of the first row, as text.
-    async fn text(&self, sql: &str) -> Result<String, ProgramError> {
+    ///
+    /// # Errors
+    /// The peer's, as one line.
+    pub async fn text(&self, sql: &str) -> Result<String, ProgramError> {
         let messages = self
             .client
             .simple_query(sql)
@@ -132,13 +104,89 @@ impl Peer {
             .unwrap_or_default())
     }
 
+    /// Makes a table anew.
+    ///
+    /// # Errors
+    /// The peer's, as one line.
+    pub async fn empty_table(&self, table: &str, columns: &str) -> Result<(), ProgramError> {
+        self.drop_table(table).await?;
+        self.run(&format!("CREATE TABLE {table} {columns}")).await
+    }
+
+    /// Removes a table.
+    ///
+    /// # Errors
+    /// The peer's, as one line.
+    pub async fn drop_table(&self, table: &str) -> Result<(), ProgramError> {
+        self.run(&format!("DROP TABLE IF EXISTS {table}")).await
+    }
+}
+
+/// The peer with a table of its own, and the file that is loaded into it.
+pub struct Peer {
+    connection: Connection,
+    /// The source file's copy, and how the peer's server calls it.
+    file: Option<(PathBuf, String)>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some((path, _)) = &self.file {
+            // Left behind, it takes space but does no harm.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Peer {
+    /// Connects, and makes an empty table. `files` is a directory that the peer's server can read,
+    /// with `=` and the server's name for it if it has another.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn connect(
+        conninfo: &str,
+        files: Option<&str>,
+        source: &Source,
+    ) -> Result<Peer, ProgramError> {
+        let connection = Connection::open(conninfo).await?;
+        let file = match files {
+            None => None,
+            Some(files) => {
+                let (directory, seen_as) = files.split_once('=').unwrap_or((files, files));
+                let name = "trunkline-bench.bin";
+                let path = PathBuf::from(directory).join(name);
+                std::fs::copy(&source.path, &path)
+                    .map_err(|error| ProgramError::new(format!("{}: {error}", path.display())))?;
+                Some((path, format!("{seen_as}/{name}")))
+            }
+        };
+        let peer = Peer { connection, file };
+        // One client, one core.
+        peer.connection
+            .run("SET max_parallel_workers_per_gather = 0")
+            .await?;
+        peer.empty_table().await?;
+        Ok(peer)
+    }
+
+    /// "PostgreSQL 18.x", and its settings.
+    pub fn heading(&self) -> String {
+        format!("{}, {}", self.connection.name, self.connection.settings)
+    }
+
+    /// "PostgreSQL 18.x".
+    pub fn name(&self) -> &str {
+        &self.connection.name
+    }
+
     /// Makes the table anew.
     ///
     /// # Errors
     /// The peer's, as one line.
     pub async fn empty_table(&self) -> Result<(), ProgramError> {
-        self.run("DROP TABLE IF EXISTS trunkline_bench").await?;
-        self.run(&format!("CREATE TABLE trunkline_bench {COLUMNS}"))
+        self.connection
+            .empty_table("trunkline_bench", COLUMNS)
             .await
     }
 
@@ -147,7 +195,7 @@ impl Peer {
     /// # Errors
     /// The peer's, as one line.
     pub async fn drop_table(&self) -> Result<(), ProgramError> {
-        self.run("DROP TABLE IF EXISTS trunkline_bench").await
+        self.connection.drop_table("trunkline_bench").await
     }
 
     /// Loads the source file by COPY.
@@ -158,10 +206,11 @@ impl Peer {
         let watch = Stopwatch::start();
         match &self.file {
             Some((_, seen_as)) => {
-                self.run(&format!(
-                    "COPY trunkline_bench FROM '{seen_as}' (FORMAT binary)"
-                ))
-                .await?;
+                self.connection
+                    .run(&format!(
+                        "COPY trunkline_bench FROM '{seen_as}' (FORMAT binary)"
+                    ))
+                    .await?;
             }
             None => self.copy_from_stdin(source).await?,
         }
@@ -170,6 +219,7 @@ impl Peer {
 
     async fn copy_from_stdin(&self, source: &Source) -> Result<(), ProgramError> {
         let sink = self
+            .connection
             .client
             .copy_in("COPY trunkline_bench FROM STDIN (FORMAT binary)")
             .await
@@ -205,7 +255,9 @@ impl Peer {
     /// The peer's, as one line.
     pub async fn count(&self) -> Result<Sample, ProgramError> {
         let watch = Stopwatch::start();
-        self.text("SELECT count(*) FROM trunkline_bench").await?;
+        self.connection
+            .text("SELECT count(*) FROM trunkline_bench")
+            .await?;
         Ok(watch.stop())
     }
 
@@ -214,9 +266,11 @@ impl Peer {
     /// # Errors
     /// The peer's, as one line.
     pub async fn prewarm(&self) -> Result<(), ProgramError> {
-        self.run("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+        self.connection
+            .run("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
             .await?;
-        self.text("SELECT pg_prewarm('trunkline_bench')")
+        self.connection
+            .text("SELECT pg_prewarm('trunkline_bench')")
             .await
             .map(drop)
     }
@@ -226,6 +280,8 @@ impl Peer {
     /// # Errors
     /// The peer's, as one line.
     pub async fn vacuum(&self) -> Result<(), ProgramError> {
-        self.run("VACUUM (FREEZE, ANALYZE) trunkline_bench").await
+        self.connection
+            .run("VACUUM (FREEZE, ANALYZE) trunkline_bench")
+            .await
     }
 }

@@ -21,7 +21,7 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
         None => None,
         Some(conninfo) => {
             let peer = Peer::connect(conninfo, common.peer_files.as_deref(), &ours.source).await?;
-            println!("peer: {}, {}", peer.name, peer.settings);
+            println!("peer: {}", peer.heading());
             peer.copy(&ours.source).await?;
             // Its best case: every page known to be visible, and in memory.
             peer.vacuum().await?;
@@ -85,7 +85,7 @@ pub async fn run(common: &Common) -> Result<(), ProgramError> {
             let peer_rate = peers.rate(rows / 1e6);
             println!(
                 "{:<44} {peer_rate} Mrows/s  ours is {:.1} times as fast",
-                format!("  the same by {}", peer.name),
+                format!("  the same by {}", peer.name()),
                 rate.median / peer_rate.median
             );
         }

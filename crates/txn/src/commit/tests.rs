@@ -98,14 +98,13 @@ fn cluster() -> Cluster {
 }
 
 impl Cluster {
-    fn hold_commit(&mut self) -> (FullXid, LoggedCommit<'static>) {
-        // Its borrow is of the manager alone, which the tests keep longer.
-        let manager: &'static TransactionManager = Box::leak(Box::new(Arc::clone(&self.manager)));
+    fn hold_commit(&mut self) -> (FullXid, LoggedCommit) {
         let transaction = self.manager.begin(1);
         let xid = transaction.assign_xid().unwrap();
         // What ends it is not what it knows of.
         std::mem::forget(transaction);
-        (xid, begin(manager, &mut self.io, xid, &[], NOW).unwrap())
+        let logged = begin(&self.manager, &mut self.io, xid, &[], NOW).unwrap();
+        (xid, logged)
     }
 
     fn redo_point(&mut self) -> Inserted {

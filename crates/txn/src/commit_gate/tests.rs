@@ -11,15 +11,15 @@ mod one_thread {
         let second = gate.enter();
         let draining = gate.begin_wait();
         let later = gate.enter();
-        drop(first);
+        gate.leave(first);
         assert_eq!(gate.advance(draining), Draining::Epoch(0));
-        drop(second);
+        gate.leave(second);
         assert_eq!(gate.advance(draining), Draining::Done);
         gate.end_wait();
         // The next one finds the later one, which is in the next epoch.
         let draining = gate.begin_wait();
         assert_eq!(draining, Draining::Epoch(1));
-        drop(later);
+        gate.leave(later);
         assert_eq!(gate.wait(draining), Draining::Done);
         gate.end_wait();
     }
@@ -34,9 +34,9 @@ mod one_thread {
         let new = gate.enter();
         let draining = gate.begin_wait();
         assert_eq!(draining, Draining::Older);
-        drop(new);
+        gate.leave(new);
         assert_eq!(gate.advance(draining), Draining::Older);
-        drop(old);
+        gate.leave(old);
         assert_eq!(gate.advance(draining), Draining::Done);
         gate.end_wait();
         assert_eq!(gate.begin_wait(), Draining::Done);
@@ -88,7 +88,7 @@ mod loom_orders {
             let inside = self.gate.enter();
             lock_modelled(&self.records).push(number);
             self.entries[number].store(true, Relaxed);
-            drop(inside);
+            self.gate.leave(inside);
         }
 
         fn checkpoint(&self) {

@@ -2,11 +2,72 @@
 
 use trunkline_pgformat::control_file::WalLevel;
 use trunkline_pgformat::wal::info;
+use trunkline_pgformat::wal::record::Compression;
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::{BLCKSZ, ForkNumber, Lsn, Oid, PageBytes, PageMut, RelFileLocator, Xid};
-use trunkline_wal::{ImagePolicy, LoggedBlock, WalReader, WalRecord};
+use trunkline_wal::{ImagePolicy, LoggedBlock, WalConfig, WalReader, WalRecord};
 
 use crate::support::{Cluster, config, for_each_method, within_limit};
+
+/// The compression of the record's image.
+fn compression_of(cluster: &mut Cluster, at: Lsn) -> Option<Compression> {
+    let storage = std::sync::Arc::clone(&cluster.storage);
+    let mut reader = WalReader::new(storage, &cluster.config, at);
+    let next = reader.next(&mut cluster.io, |_, record| {
+        record.blocks[0].image.unwrap().compression()
+    });
+    next.unwrap().unwrap()
+}
+
+#[test]
+fn images_are_compressed_where_that_is_shorter() {
+    // xorshift64, which no method finds anything in.
+    let mut word = 88_172_645_463_325_252_u64;
+    let noise: Box<[u8; 8100]> = Box::new(std::array::from_fn(|_| {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word as u8
+    }));
+    within_limit(move || {
+        for_each_method(|aio, directory| {
+            for method in [
+                None,
+                Some(Compression::Pglz),
+                Some(Compression::Lz4),
+                Some(Compression::Zstd),
+            ] {
+                let directory = directory.join(format!("{method:?}"));
+                std::fs::create_dir(&directory).unwrap();
+                let config = WalConfig {
+                    wal_compression: method,
+                    ..config(&directory)
+                };
+                let mut cluster = Cluster::on_disk(aio, config);
+                for (item, flags, is_compressed) in [
+                    (&[7; 4000][..], 0, true),
+                    (&noise[..], 0, false),
+                    (&[9; 4000], info::XLR_CHECK_CONSISTENCY, true),
+                ] {
+                    // Older than the redo pointer, unless its image is for comparison only.
+                    let needed = flags == 0;
+                    let mut page = page(if needed { Lsn(1) } else { Lsn(1 << 40) });
+                    PageMut::new(&mut page).add_item(item).unwrap();
+                    let at = cluster.wal.insert_lsn();
+                    let found = logged(&mut cluster, block(&page, ImagePolicy::WhenNeeded), flags);
+                    assert_eq!(found.0, Some(needed));
+                    let expected = method.filter(|_| is_compressed);
+                    assert_eq!(compression_of(&mut cluster, at), expected);
+                    let length = cluster.wal.insert_lsn().0 - at.0;
+                    assert!(
+                        expected.is_none() || length < 400,
+                        "{length} bytes with {method:?}"
+                    );
+                }
+            }
+        });
+    });
+}
 
 fn page(lsn: Lsn) -> Box<PageBytes> {
     let mut page = Box::new([0; BLCKSZ]);

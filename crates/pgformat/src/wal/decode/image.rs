@@ -9,18 +9,6 @@ use thiserror::Error;
 /// Why no page can be made of an image, in PostgreSQL's words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum RestoreError {
-    /// The image is compressed in a way that is not supported.
-    #[error(
-        "could not restore image at {at} compressed with {method} not supported by build, block {id}"
-    )]
-    Unsupported {
-        /// Where the record begins.
-        at: Lsn,
-        /// The block's id.
-        id: u8,
-        /// The method.
-        method: &'static str,
-    },
     /// What is compressed is damaged.
     #[error("could not decompress image at {at}, block {id}")]
     Damaged {
@@ -92,24 +80,24 @@ impl<'a> DecodedImage<'a> {
     /// the block's id, are for the error. After an error the page's contents are not specified.
     pub fn restore(&self, page: &mut PageBytes, at: Lsn, id: u8) -> Result<(), RestoreError> {
         let length = BLCKSZ - usize::from(self.hole.length);
-        let method = match self.compression() {
-            None => {
-                // Not shorter: the header says so.
-                let stored = self.data.get(..length);
-                let stored = stored.ok_or(RestoreError::Damaged { at, id })?;
-                page[..length].copy_from_slice(stored);
-                None
+        let target = &mut page[..length];
+        let is_whole = match self.compression() {
+            // Not shorter: the header says so.
+            None => self
+                .data
+                .get(..length)
+                .map(|stored| target.copy_from_slice(stored))
+                .is_some(),
+            Some(Compression::Pglz) => pglz::decompress(self.data, target).is_ok(),
+            Some(Compression::Lz4) => {
+                lz4_flex::block::decompress_into(self.data, target).ok() == Some(length)
             }
-            Some(Compression::Pglz) => {
-                pglz::decompress(self.data, &mut page[..length])
-                    .map_err(|_| RestoreError::Damaged { at, id })?;
-                None
+            Some(Compression::Zstd) => {
+                zstd::bulk::decompress_to_buffer(self.data, target).ok() == Some(length)
             }
-            Some(Compression::Lz4) => Some("LZ4"),
-            Some(Compression::Zstd) => Some("zstd"),
         };
-        if let Some(method) = method {
-            return Err(RestoreError::Unsupported { at, id, method });
+        if !is_whole {
+            return Err(RestoreError::Damaged { at, id });
         }
         let start = usize::from(self.hole.offset);
         let end = start + usize::from(self.hole.length);

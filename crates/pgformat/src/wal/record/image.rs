@@ -25,6 +25,13 @@ impl Compression {
         }
     }
 
+    /// The method of this name (`wal_compression`).
+    pub fn from_name(name: &str) -> Option<Compression> {
+        [Compression::Pglz, Compression::Lz4, Compression::Zstd]
+            .into_iter()
+            .find(|method| method.name() == name)
+    }
+
     pub(in crate::wal) const fn flag(self) -> u8 {
         match self {
             Compression::Pglz => image_flags::COMPRESS_PGLZ,

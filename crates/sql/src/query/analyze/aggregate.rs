@@ -19,8 +19,8 @@ use crate::query::functions::key::key_expr;
 use crate::query::pgtype::{CoercionContext, PgType, arrow_type};
 
 use oids::{
-    BOOL, BPCHAR, BYTEA, DATE, FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, OID, TEXT, TIMESTAMP,
-    TIMESTAMPTZ,
+    BOOL, BPCHAR, BYTEA, DATE, FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, OID, PG_LSN, TEXT,
+    TIMESTAMP, TIMESTAMPTZ,
 };
 
 type Signature = (&'static [Oid], Oid);
@@ -28,7 +28,7 @@ type Signature = (&'static [Oid], Oid);
 const NUMBERS: [Oid; 6] = [INT2, INT4, INT8, FLOAT4, FLOAT8, NUMERIC];
 
 /// Types that have `min` and `max`.
-const ORDERED: [Signature; 13] = [
+const ORDERED: [Signature; 14] = [
     (&[INT2], INT2),
     (&[INT4], INT4),
     (&[INT8], INT8),
@@ -42,6 +42,7 @@ const ORDERED: [Signature; 13] = [
     (&[TIMESTAMP], TIMESTAMP),
     (&[TIMESTAMPTZ], TIMESTAMPTZ),
     (&[OID], OID),
+    (&[PG_LSN], PG_LSN),
 ];
 
 /// Types `interval` and `money`: they count when PostgreSQL chooses, but no value has them here.

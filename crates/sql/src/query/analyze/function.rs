@@ -17,10 +17,11 @@ use super::resolve::{Choice, choose};
 use super::{Analyzer, Level, Typed, name_parts, name_span, unsupported_clause};
 use crate::query::error::{QueryError, sqlstate};
 use crate::query::functions::external::external_call;
+use crate::query::functions::log::{file_name_call, position_by_function, position_call};
 use crate::query::functions::record::record_text;
 use crate::query::functions::rows::{candidates, is_internal, row_function};
 use crate::query::functions::session::setting_call;
-use crate::query::pgtype::{CoercionContext, PgType};
+use crate::query::pgtype::{CoercionContext, PgType, can_coerce};
 use crate::query::session::ExternalResult;
 
 /// A call's parts after checking what isn't supported.
@@ -207,6 +208,14 @@ impl Analyzer<'_> {
         if let Some(result) = self.session_function(name, &args)? {
             return Ok(result);
         }
+        // A type's name over a literal is a cast, whatever functions it names too
+        // (`func_get_detail`, `parse_func.c`).
+        if let [arg] = args.as_slice()
+            && arg.is_unknown()
+            && let Some(result) = self.named_cast(name, arg)?
+        {
+            return Ok(result);
+        }
         let types: Vec<Oid> = args.iter().map(|arg| arg.ty.oid).collect();
         let overloads = candidates(name, args.len());
         let signatures: Vec<&[Oid]> = overloads
@@ -246,15 +255,21 @@ impl Analyzer<'_> {
         }
         // A type's name over one argument is a cast.
         if let [arg] = args.as_slice()
-            && let Some(info) = type_by_name(name).filter(|info| !info.is_pseudo())
+            && let Some(result) = self.named_cast(name, arg)?
         {
-            return self.coerce(
-                arg.clone(),
-                PgType::new(info.oid),
-                CoercionContext::Explicit,
-            );
+            return Ok(result);
         }
         Err(no_function(shown, &args).at(position))
+    }
+
+    /// `name(arg)` as a cast, if `name` is a type's.
+    fn named_cast(&mut self, name: &str, arg: &Typed) -> Result<Option<Typed>, QueryError> {
+        let Some(info) = type_by_name(name).filter(|info| !info.is_pseudo()) else {
+            return Ok(None);
+        };
+        let ty = PgType::new(info.oid);
+        self.coerce(arg.clone(), ty, CoercionContext::Explicit)
+            .map(Some)
     }
 
     /// The call of a function that the caller provides, and what it gives.
@@ -365,7 +380,8 @@ impl Analyzer<'_> {
         }
     }
 
-    /// Functions whose answers the session knows: they are constants of the statement.
+    /// Functions whose answers the session knows: constants of the statement, but for settings and
+    /// where the log is.
     fn session_function(
         &mut self,
         name: &str,
@@ -383,6 +399,16 @@ impl Analyzer<'_> {
             ("pg_typeof", [arg]) => {
                 let oid = Expr::Literal(ScalarValue::UInt32(Some(arg.ty.oid.0)), None);
                 Typed::of(oid, oids::REGTYPE)
+            }
+            (name, []) if let Some(position) = position_by_function(name) => {
+                Typed::of(position_call(session, position), oids::PG_LSN)
+            }
+            ("pg_walfile_name", [lsn])
+                if can_coerce(lsn.ty.oid, oids::PG_LSN, CoercionContext::Implicit) =>
+            {
+                let lsn = lsn.clone();
+                let lsn = self.coerce(lsn, PgType::new(oids::PG_LSN), CoercionContext::Implicit)?;
+                Typed::of(file_name_call(session, lsn), oids::TEXT)
             }
             ("current_setting", [_] | [_, _]) => {
                 let signature = [oids::TEXT, oids::BOOL];

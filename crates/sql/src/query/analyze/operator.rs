@@ -15,8 +15,8 @@ use crate::query::functions::rows::row_function;
 use crate::query::pgtype::{CoercionContext, PgType};
 
 use oids::{
-    BOOL, BPCHAR, BYTEA, CHAR, DATE, FLOAT4, FLOAT8, INT2, INT4, INT8, NAME, NUMERIC, OID, TEXT,
-    TIMESTAMP, TIMESTAMPTZ, UUID, XID,
+    BOOL, BPCHAR, BYTEA, CHAR, DATE, FLOAT4, FLOAT8, INT2, INT4, INT8, NAME, NUMERIC, OID, PG_LSN,
+    TEXT, TIMESTAMP, TIMESTAMPTZ, UUID, XID,
 };
 
 /// What an operator does with arguments of its types.
@@ -110,7 +110,9 @@ fn comparison(op: Operator) -> Vec<Candidate> {
             }
         }
     }
-    for ty in [NUMERIC, TEXT, BPCHAR, NAME, BOOL, BYTEA, UUID, OID, CHAR] {
+    for ty in [
+        NUMERIC, TEXT, BPCHAR, NAME, BOOL, BYTEA, UUID, OID, CHAR, PG_LSN,
+    ] {
         pairs.push([ty, ty]);
     }
     pairs.push([NAME, TEXT]);
@@ -172,8 +174,31 @@ fn candidates(op: &BinaryOperator) -> Option<(String, Vec<Candidate>)> {
         }]
     };
     let (symbol, list) = match op {
-        BinaryOperator::Plus => ("+", arithmetic(ArithmeticOp::Add)),
-        BinaryOperator::Minus => ("-", arithmetic(ArithmeticOp::Subtract)),
+        BinaryOperator::Plus => {
+            let mut list = arithmetic(ArithmeticOp::Add);
+            list.extend(one(
+                [PG_LSN, NUMERIC],
+                PG_LSN,
+                Action::Function("pg_lsn_pli"),
+            ));
+            let action = Action::Function("numeric_pl_pg_lsn");
+            list.extend(one([NUMERIC, PG_LSN], PG_LSN, action));
+            ("+", list)
+        }
+        BinaryOperator::Minus => {
+            let mut list = arithmetic(ArithmeticOp::Subtract);
+            list.extend(one(
+                [PG_LSN, PG_LSN],
+                NUMERIC,
+                Action::Function("pg_lsn_mi"),
+            ));
+            list.extend(one(
+                [PG_LSN, NUMERIC],
+                PG_LSN,
+                Action::Function("pg_lsn_mii"),
+            ));
+            ("-", list)
+        }
         BinaryOperator::Multiply => ("*", arithmetic(ArithmeticOp::Multiply)),
         BinaryOperator::Divide => ("/", arithmetic(ArithmeticOp::Divide)),
         BinaryOperator::Modulo => ("%", arithmetic(ArithmeticOp::Modulo)),

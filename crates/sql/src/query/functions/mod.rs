@@ -10,6 +10,8 @@ pub(crate) mod collect;
 pub(crate) mod external;
 pub(crate) mod float_order;
 pub(crate) mod key;
+pub(crate) mod log;
+mod lsn;
 mod mathematics;
 pub(crate) mod record;
 pub(crate) mod rows;

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 use trunkline_pgformat::Oid;
 use trunkline_types::oids;
 
-use super::{arrays, catalogs, mathematics, strings, times};
+use super::{arrays, catalogs, lsn, mathematics, strings, times};
 use crate::query::analyze::{Typed, accepts};
 use crate::query::error::QueryError;
 use crate::query::names::NamesPart;
@@ -94,6 +94,7 @@ fn table() -> impl Iterator<Item = &'static RowFunction> {
         .chain(times::FUNCTIONS)
         .chain(catalogs::FUNCTIONS)
         .chain(arrays::FUNCTIONS)
+        .chain(lsn::FUNCTIONS)
 }
 
 /// Names that operators use; SQL can't call them.

@@ -20,8 +20,9 @@ use trunkline_aio::{
     Aio, AioConfig, AlignedBuf, MethodKind, OpenOptions, OsStorage, RawWriter, Storage,
 };
 
-use self::fio::Fio;
-use self::workload::{Run, WORKLOADS, Workload};
+pub use self::fio::Fio;
+pub use self::workload::Workload;
+use self::workload::{Run, WORKLOADS};
 use super::sample::median_of;
 use crate::program_error::ProgramError;
 
@@ -179,7 +180,7 @@ fn print(contest: &Contest) {
 }
 
 /// A file with every block written, so that no read finds a hole.
-fn make_file(path: &Path, file_bytes: u64) -> std::io::Result<()> {
+pub fn make_file(path: &Path, file_bytes: u64) -> std::io::Result<()> {
     const CHUNK_BYTES: usize = 1 << 20;
     let aio = Aio::start(AioConfig {
         max_issuers: 1,
