@@ -198,8 +198,12 @@ fn a_ring_cleans_what_it_will_come_to() {
         assert_on_disk(&rig, 200, 5);
         let stats = rig.pool.stats();
         assert!(stats.writes * 2 < stats.written_blocks, "{stats:?}");
-        // The ring, and as much again that it has let go while it was written.
-        assert!(rig.evict(&mut ctx) <= 64);
+        let used = rig.evict(&mut ctx);
+        // The ring, and as much again that it has let go while it was written. What is clean again it
+        // need not take back: where others end the writes, how much that is depends on them.
+        if matches!(over, Over::Kind(MethodKind::Sync) | Over::Lazy) {
+            assert!(used <= 64, "{used} over {over:?}");
+        }
     }
 }
 
