@@ -12,6 +12,7 @@ mod gate;
 mod io_views;
 #[path = "../../../catalog/tests/storage/judge.rs"]
 mod judge;
+mod kept_plans;
 mod monitoring;
 mod preparing;
 mod statements;

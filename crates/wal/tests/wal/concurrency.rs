@@ -104,9 +104,11 @@ fn padding_lets_the_next_flush_go_beside_this_one() {
             }
             let stats = it.cluster.wal.stats();
             if pad {
-                assert_eq!(it.gate.held(), 4);
-                assert_eq!((stats.paddings, stats.partial_block_waits), (3, 0));
-                assert!(stats.padding_bytes > 3 * 3500, "{stats:?}");
+                // The second is padded, so that the third goes beside it; with two in flight the fourth
+                // comes together with whoever else comes meanwhile.
+                assert_eq!(it.gate.held(), 3);
+                assert_eq!((stats.paddings, stats.partial_block_waits), (1, 1));
+                assert!(stats.padding_bytes > 3500, "{stats:?}");
             } else {
                 assert_eq!(it.gate.held(), 2);
                 assert_eq!((stats.paddings, stats.partial_block_waits), (0, 2));

@@ -4,6 +4,7 @@
 mod gate;
 mod support;
 
+mod asynchronous;
 mod checkpoints;
 mod concurrency;
 mod crashes;
