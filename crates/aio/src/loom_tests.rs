@@ -285,6 +285,7 @@ struct Ring {
     queues: Mutex<Queues>,
     submitted: Condvar,
     completed: Condvar,
+    completions: Mutex<Option<Completions>>,
 }
 
 #[derive(Default)]
@@ -345,6 +346,10 @@ impl Method for Ring {
         "ring"
     }
 
+    fn start(&self, completions: &Completions) {
+        *lock(&self.completions) = Some(completions.clone());
+    }
+
     fn submit(&self, batch: &mut RequestBatch, _: &Completions) {
         lock(&self.queues).submitted.extend(batch);
         self.submitted.notify_all();
@@ -352,6 +357,11 @@ impl Method for Ring {
 
     fn wait(&self, io: &InFlight<'_>) {
         self.turns.wait(io, self, &|| false);
+    }
+
+    fn reap(&self, _: u32) {
+        let completions = lock(&self.completions).clone().unwrap();
+        self.turns.reap(&completions, self);
     }
 }
 
@@ -404,6 +414,31 @@ fn loom_a_remainder_is_reaped_by_its_waiter() {
 #[test]
 fn loom_three_waiters_pass_the_turn_on() {
     on_a_ring(2, [0, 1, 1], &[(0, 0), (1, 0)]);
+}
+
+/// An event loop is told of each completion, and a thread waits for one of the two: whoever has the turn,
+/// the I/O that nobody waits for is reaped too.
+#[test]
+fn loom_an_event_loop_reaps_beside_a_waiter() {
+    for order in [[0, 1], [1, 0]] {
+        in_every_order(3, move || {
+            let ring = Arc::new(Ring::default());
+            let aio = start(1, 2, &ring);
+            let mut context = aio.issuer(1).unwrap();
+            let refs = [(); 2].map(|()| context.acquire().unwrap().start_nop());
+            context.submit();
+            let waiter = {
+                let aio = Arc::clone(&aio);
+                spawn(move || aio.wait(refs[0]))
+            };
+            for io in order {
+                ring.kernel_completes(refs[io], 0);
+                ring.reap(0);
+            }
+            join([waiter]);
+            assert!(refs.iter().all(|&io| aio.is_complete(io)));
+        });
+    }
 }
 
 /// Says when the callback of the first I/O runs, and holds it until that of

@@ -30,6 +30,7 @@ use trunkline_txn::{
 use trunkline_wal::WalError;
 
 use crate::database::Database;
+use crate::durable_state::NoRedoPoint;
 use crate::error::{EngineError, StatementError};
 use crate::sessions::{SessionEntry, SessionRegistration};
 use crate::settings::SessionSettings;
@@ -625,7 +626,7 @@ impl Session {
             None => Ok(()),
             Some(Committing { work, commit }) => {
                 let committed = work.transaction.finish_commit(commit, flushed);
-                self.end_commit(work, committed.map_err(EngineError::from))
+                self.end_commit(work, committed.map_err(EngineError::from), None)
             }
         }
     }
@@ -652,8 +653,7 @@ impl Session {
                 drop(no_redo_point);
                 Err(self.give_up_commit(work, error))
             }
-            // The redo point is held off until the files are gone.
-            committed => self.end_commit(work, committed),
+            committed => self.end_commit(work, committed, no_redo_point),
         }
     }
 
@@ -663,6 +663,7 @@ impl Session {
         &mut self,
         work: Work,
         committed: Result<Vec<RelFileLocator>, EngineError>,
+        no_redo_point: Option<NoRedoPoint<'_>>,
     ) -> Result<(), EngineError> {
         match committed {
             Ok(files) => {
@@ -675,6 +676,8 @@ impl Session {
                         .give_back(load.locator, spare);
                 }
                 self.finish_work(&work, files);
+                // The files are gone. Before the locks go: who gives back tails holds it off too.
+                drop(no_redo_point);
                 self.settings.end_transaction(true);
                 Ok(())
             }

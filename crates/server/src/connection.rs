@@ -88,6 +88,9 @@ impl<S: Session> Connection<S> {
                 continue;
             }
             self.is_skipping = false;
+            // Short statements run right here: a client that sends many at once must not hold up the
+            // others.
+            tokio::task::coop::consume_budget().await;
             let result = match decode(kind, body) {
                 Ok(FrontendMessage::Terminate) => return Ok(()),
                 // Boxed, so that an idle connection is no larger than its waiting for a frame.

@@ -41,7 +41,7 @@ mod session;
 mod views;
 
 pub use database::SqlDatabase;
-pub use io_watch::IoWatch;
 /// The Arrow that results come in.
 pub use datafusion::arrow;
+pub use io_watch::IoWatch;
 pub use session::{Prepared, SqlSession, StartupParameters};

@@ -15,7 +15,7 @@ use trunkline_txn::CancelToken;
 use trunkline_types::Oid;
 
 pub use crate::backend::Prepared;
-use crate::backend::{Backend, Early, Finished, NamedStatements, Quick};
+use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
@@ -228,15 +228,15 @@ impl SqlSession {
     ) -> Result<Outcome, SqlError> {
         let prepared = Arc::clone(prepared);
         let in_implicit_block = self.in_implicit_block;
-        let params = match self.execute_now(&prepared, params).await? {
+        let (params, stage) = match self.execute_now(&prepared, params).await? {
             ControlFlow::Break(outcome) => return Ok(outcome),
-            ControlFlow::Continue(params) => params,
+            ControlFlow::Continue(rest) => rest,
         };
         let (sender, outcome) = oneshot::channel();
         let mut early = Early::new(sender);
         self.depart(move |backend| {
             let result = catch_unwind(AssertUnwindSafe(|| {
-                backend.execute(&prepared, params, in_implicit_block, &mut early)
+                backend.execute(&prepared, params, stage, in_implicit_block, &mut early)
             }));
             let result = result.unwrap_or_else(|_| {
                 backend.abort();
@@ -254,12 +254,12 @@ impl SqlSession {
         outcome
     }
 
-    /// Runs a statement here if it is one that can; else gives its parameters back.
+    /// Runs a statement here if it is one that can; else gives its parameters back, and how far it is.
     async fn execute_now(
         &mut self,
         prepared: &Arc<Prepared>,
         params: Vec<Param>,
-    ) -> Result<ControlFlow<Outcome, Vec<Param>>, SqlError> {
+    ) -> Result<ControlFlow<Outcome, (Vec<Param>, Stage)>, SqlError> {
         self.come_home().await;
         let in_implicit_block = self.in_implicit_block;
         let Home::Here(backend) = &mut self.home else {
@@ -270,7 +270,7 @@ impl SqlSession {
         }));
         let tried = match tried {
             Ok(Quick::Done(done)) => done.map(ControlFlow::Break),
-            Ok(Quick::TakesThread(params)) => Ok(ControlFlow::Continue(params)),
+            Ok(Quick::TakesThread(params, stage)) => Ok(ControlFlow::Continue((params, stage))),
             Ok(Quick::Committing(committing)) => {
                 let flushed = committing.flushed().await;
                 backend.finish_commit_block(flushed).map(|()| {

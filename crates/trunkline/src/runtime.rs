@@ -8,8 +8,9 @@ use crate::program_error::ProgramError;
 /// recursion; this is address space, and memory only where it is touched.
 const WORKER_STACK_BYTES: usize = 64 << 20;
 
-/// A runtime for connections and queries: a worker for each processor that the process may use.
-/// Storage work runs on the engine's own threads, so that nothing here blocks.
+/// A runtime for connections: a worker for each processor that the process may use. Short statements run
+/// here, and what is waited for here are sockets, channels, and the log's I/O. Whatever takes longer runs on the
+/// engine's own threads.
 ///
 /// # Errors
 /// The system gives no threads.

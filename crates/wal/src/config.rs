@@ -127,7 +127,7 @@ impl WalConfig {
             system_identifier,
             segment_size,
             wal_buffers_bytes: 16 << 20,
-            wal_sync_method: SyncMethod::Fdatasync,
+            wal_sync_method: SyncMethod::OpenDatasync,
             full_page_writes: true,
             wal_compression: None,
             wal_init_zero: true,

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use trunkline_aio::{Aio, AioConfig, AlignedBuf, IoContext, OpenOptions, OsStorage, Storage};
+use trunkline_aio::{
+    Aio, AioConfig, AlignedBuf, CompletionSource, IoContext, OpenOptions, OsStorage, Storage,
+    WaitRef,
+};
 
-use crate::support::{GateMethod, for_each_method, pipe, small, start_with};
+use crate::support::{GateMethod, for_each_method, pipe, small, start_with, until_readable};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -42,6 +45,58 @@ fn io_completes_when_only_tasks_wait() {
                 }
             });
         }
+    });
+}
+
+/// An event loop that watches the sources completes what tasks await, and nobody else does meanwhile. When
+/// it has gone, they are completed without it.
+#[test]
+fn an_event_loop_reaps_what_tasks_await() {
+    for_each_method(&small(), |aio| {
+        let mut contexts: Vec<_> = (0..4).map(|owner| aio.issuer(owner).unwrap()).collect();
+        let mut start = || -> Vec<WaitRef> {
+            contexts
+                .iter_mut()
+                .map(|context| {
+                    let reference = context.acquire().unwrap().start_nop();
+                    context.submit();
+                    reference
+                })
+                .collect()
+        };
+        let sources = aio.completion_sources();
+        assert_eq!(sources.is_empty(), aio.method_name() != "io_uring");
+        let references = start();
+        let mut futures: Vec<_> = references
+            .iter()
+            .map(|reference| Box::pin(aio.wait_async(*reference)))
+            .collect();
+        let mut nobody = Context::from_waker(Waker::noop());
+        for future in &mut futures {
+            let _ = future.as_mut().poll(&mut nobody);
+        }
+        if !sources.is_empty() {
+            until_readable(&sources);
+            assert!(references.iter().all(|io| !aio.is_complete(*io)));
+            while !references.iter().all(|io| aio.is_complete(*io)) {
+                until_readable(&sources);
+                sources.iter().for_each(CompletionSource::reap);
+            }
+        }
+        block_on(async {
+            for future in futures {
+                future.await;
+            }
+        });
+        // In flight when the watcher goes.
+        let references = start();
+        let waits: Vec<_> = references.iter().map(|io| aio.wait_async(*io)).collect();
+        drop(sources);
+        block_on(async {
+            for wait in waits {
+                wait.await;
+            }
+        });
     });
 }
 

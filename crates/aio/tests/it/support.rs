@@ -353,3 +353,19 @@ impl Method for MemoryMethod {
         io.park();
     }
 }
+
+/// Blocks until one of the descriptors is readable.
+pub fn until_readable(descriptors: &[impl std::os::fd::AsRawFd]) {
+    const LIMIT_MS: i32 = 60_000;
+    let mut polled: Vec<libc::pollfd> = descriptors
+        .iter()
+        .map(|descriptor| libc::pollfd {
+            fd: descriptor.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    // SAFETY: the array has as many places as it says, and the descriptors are borrowed, so open.
+    let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, LIMIT_MS) };
+    assert!(ready > 0, "nothing became readable");
+}

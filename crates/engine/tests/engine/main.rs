@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod checkpoints;
+mod commit_halves;
 mod data_directory;
 mod faults;
 mod loads;

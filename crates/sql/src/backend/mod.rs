@@ -50,7 +50,7 @@ use crate::views::{Activity, ActivityState};
 
 pub(crate) use named::NamedStatements;
 pub use prepared::Prepared;
-pub(crate) use quick::Quick;
+pub(crate) use quick::{Quick, Stage};
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
 pub(crate) const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
@@ -162,8 +162,6 @@ pub(crate) struct Backend {
     in_implicit_block: bool,
     /// The transaction has run a statement.
     has_run: bool,
-    /// The statement that runs next has begun already, where it was called.
-    is_begun: bool,
     /// How many EXECUTEs are running, one by the other.
     execute_depth: usize,
     transaction_start_us: i64,
@@ -197,7 +195,6 @@ impl Backend {
             in_transaction: false,
             in_implicit_block: false,
             has_run: false,
-            is_begun: false,
             execute_depth: 0,
             limited_runtime: RefCell::new(None),
             known_styles: RefCell::new(None),
@@ -409,12 +406,13 @@ impl Backend {
         &mut self,
         prepared: &Arc<Prepared>,
         params: Vec<Param>,
+        stage: Stage,
         in_implicit_block: bool,
         early: &mut Early,
     ) -> Result<Finished, SqlError> {
         self.in_implicit_block = in_implicit_block;
         self.execute_depth = 0;
-        let result = self.run(prepared, params, early);
+        let result = self.run(prepared, params, stage, early);
         self.has_run = true;
         // Rows may be read yet; their stream sees to the end of it.
         if !matches!(result, Ok(Finished::Outcome(Outcome::Rows(_)))) {
@@ -432,6 +430,7 @@ impl Backend {
         &mut self,
         prepared: &Arc<Prepared>,
         params: Vec<Param>,
+        stage: Stage,
         early: &mut Early,
     ) -> Result<Finished, SqlError> {
         let Some(statement) = prepared.statement() else {
@@ -442,14 +441,18 @@ impl Backend {
                 .run_transaction_statement(prepared)
                 .map(Finished::command);
         }
-        if !std::mem::take(&mut self.is_begun) {
+        if stage == Stage::New {
             self.begin_running(prepared)?;
         }
         let values = prepared.values(params, &self.input_style())?;
         match statement {
             Statement::Query(query) => self.select(prepared, query, &values).map(Finished::Outcome),
             Statement::Insert(insert) => {
-                let rows = self.insert(prepared.text(), insert, &values, Some(prepared))?;
+                let kept = prepared.plan().filter(|plan| self.may_insert(plan));
+                let rows = match kept {
+                    Some(plan) => self.insert_planned(&plan, &values)?,
+                    None => self.insert(prepared.text(), insert, &values, Some(prepared))?,
+                };
                 Ok(Finished::command(format!("INSERT 0 {rows}")))
             }
             Statement::Explain(explain) => self

@@ -7,7 +7,7 @@ use trunkline_types::{ColumnType, InputStyle, Oid, input_binary, input_text, ver
 
 use super::insert_plan::InsertPlan;
 use super::settings::text_field;
-use super::{Backend, Early, Finished};
+use super::{Backend, Early, Finished, Stage};
 use crate::error::SqlError;
 use crate::outcome::{FieldDesc, Format, Param};
 use crate::query::{Field, ParameterValues, PgType};
@@ -309,7 +309,7 @@ impl Backend {
             return Ok(Finished::command("EXECUTE"));
         }
         self.execute_depth += 1;
-        let finished = self.run(&prepared, params, early);
+        let finished = self.run(&prepared, params, Stage::New, early);
         self.execute_depth -= 1;
         finished
     }

@@ -18,6 +18,7 @@ use super::insert_plan::{InsertPlan, Source};
 use super::{Backend, Prepared};
 use crate::error::SqlError;
 use crate::outcome::{Outcome, Param, TransactionStatus};
+use crate::query::ParameterValues;
 use crate::relations::lock_session;
 use crate::statement::{Statement, TransactionStatement};
 
@@ -27,8 +28,17 @@ pub(crate) enum Quick {
     Done(Result<Outcome, SqlError>),
     /// It is COMMIT: the log is to be waited for, and [`Backend::finish_commit_block`] then.
     Committing(Committing),
-    /// It takes a thread. It may have begun; [`Backend::execute`] goes on with it.
-    TakesThread(Vec<Param>),
+    /// It takes a thread: [`Backend::execute`] is to go on from this stage.
+    TakesThread(Vec<Param>, Stage),
+}
+
+/// How far a statement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing has been done.
+    New,
+    /// It has begun, and with it its transaction.
+    Begun,
 }
 
 /// A commit that is in the log; it waits for this, if for anything.
@@ -61,7 +71,7 @@ impl Backend {
         match prepared.statement() {
             Some(Statement::Insert(_)) => match prepared.plan() {
                 Some(plan) => self.try_insert(prepared, &plan, params, in_implicit_block),
-                None => Quick::TakesThread(params),
+                None => Quick::TakesThread(params, Stage::New),
             },
             Some(Statement::Transaction(TransactionStatement::Begin { .. })) => {
                 self.in_implicit_block = in_implicit_block;
@@ -76,7 +86,7 @@ impl Backend {
             {
                 self.try_commit_block(prepared)
             }
-            _ => Quick::TakesThread(params),
+            _ => Quick::TakesThread(params, Stage::New),
         }
     }
 
@@ -86,7 +96,7 @@ impl Backend {
         self.scans.close();
         match self.begin_commit(trunkline_engine::Session::begin_commit_block) {
             Ok(Some(committing)) => Quick::Committing(committing),
-            Ok(None) => Quick::TakesThread(Vec::new()),
+            Ok(None) => Quick::TakesThread(Vec::new(), Stage::New),
             Err(error) => {
                 self.abort();
                 Quick::Done(Err(error))
@@ -164,7 +174,7 @@ impl Backend {
         in_implicit_block: bool,
     ) -> Quick {
         if self.status == TransactionStatus::Failed {
-            return Quick::TakesThread(params);
+            return Quick::TakesThread(params, Stage::New);
         }
         self.in_implicit_block = in_implicit_block;
         self.execute_depth = 0;
@@ -173,10 +183,11 @@ impl Backend {
             return Quick::Done(Err(error));
         }
         if !self.may_insert(plan) {
-            self.is_begun = true;
-            return Quick::TakesThread(params);
+            return Quick::TakesThread(params, Stage::Begun);
         }
-        let inserted = self.insert_planned(prepared, plan, params);
+        let inserted = prepared
+            .values(params, &self.input_style())
+            .and_then(|values| self.insert_planned(plan, &values));
         self.has_run = true;
         lock_session(&self.engine).statement_warnings().end();
         if inserted.is_err() {
@@ -190,7 +201,7 @@ impl Backend {
     }
 
     /// Whether the plan can be run as it is; its table is locked then.
-    fn may_insert(&self, plan: &InsertPlan) -> bool {
+    pub(super) fn may_insert(&self, plan: &InsertPlan) -> bool {
         let is_locked = {
             let session = lock_session(&self.engine);
             !session.settings().switch("transaction_read_only")
@@ -201,13 +212,12 @@ impl Backend {
         is_locked && self.plan_holds(plan)
     }
 
-    fn insert_planned(
+    /// Runs a plan, after [`Self::may_insert`]; the number of rows.
+    pub(super) fn insert_planned(
         &mut self,
-        prepared: &Prepared,
         plan: &InsertPlan,
-        params: Vec<Param>,
+        values: &ParameterValues,
     ) -> Result<u64, SqlError> {
-        let values = prepared.values(params, &self.input_style())?;
         let mut io = self.issuer()?;
         let mut session = lock_session(&self.engine);
         let mut insert = plan.insert();

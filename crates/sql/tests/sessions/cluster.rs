@@ -70,6 +70,24 @@ impl Cluster {
         self.directory.path().join(name)
     }
 
+    /// Lets go of it without a stop, and opens it again. Nobody has a session.
+    pub fn crash(self) -> Cluster {
+        let Cluster {
+            directory,
+            database,
+            sql,
+        } = self;
+        drop(sql);
+        assert_eq!(
+            Arc::strong_count(&database),
+            1,
+            "somebody still has the database"
+        );
+        drop(database);
+        let settings = [("io_method", "sync")];
+        Cluster::open(directory, Foundation::default(), &settings)
+    }
+
     /// Stops it cleanly and opens it again.
     pub fn restart(self) -> Cluster {
         self.database.stop().unwrap();

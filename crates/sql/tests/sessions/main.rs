@@ -9,6 +9,7 @@ mod copying;
 mod damaged_pages;
 mod deep_statements;
 mod io_views;
+mod kept_plans;
 mod monitoring;
 mod preparing;
 mod statements;

@@ -9,28 +9,34 @@
 //! |---|---|
 //! | [`scan`] | count(*), cold beside the raw device and hot beside the peer |
 //! | [`prewarm`] | pg_prewarm, cold beside the raw device |
-//! | [`copy`] | COPY FROM a binary file, beside the peer |
+//! | [`copy`], [`concurrent_copy`] | COPY FROM a binary file by one or several clients, beside the peer |
+//! | [`checkpoint`] | a checkpoint of many dirty buffers, beside fio's writes |
 //! | [`aio`] | the AIO core beside fio, and the cost of a handle |
 //! | [`sync`] | ways of making a write durable, with one and several in flight |
 //! | [`commit`] | durable single-row inserts, beside the raw device and the peer |
 //! | [`checksum`] | the page checksum, in cache and in memory |
 //! | [`source`] | the file that is loaded |
-//! | [`embedded`], [`peer`] | the two that run statements |
+//! | [`embedded`], [`served`], [`peer`] | those that run statements |
 //! | [`durable_write`] | durable writes of one block |
 //! | [`raw`] | the fastest sequential read of a file that is to be had |
+//! | [`processor_time`] | what a server's processes have used |
 //! | [`sample`] | times, processor time, medians |
 
 mod aio;
+mod checkpoint;
 mod checksum;
 mod commit;
+mod concurrent_copy;
 mod copy;
 mod durable_write;
 mod embedded;
 mod peer;
 mod prewarm;
+mod processor_time;
 mod raw;
 mod sample;
 mod scan;
+mod served;
 mod source;
 mod sync;
 
@@ -54,8 +60,12 @@ enum What {
     Scan(Common),
     /// pg_prewarm: cold in MiB/s beside the raw device
     Prewarm(Common),
-    /// COPY FROM a binary file: rows/s and MB/s
+    /// COPY FROM a binary file by one client: rows/s and MB/s
     Copy(Common),
+    /// COPY FROM a binary file by several clients into tables of their own: files/s, and how even
+    ConcurrentCopy(concurrent_copy::Arguments),
+    /// A checkpoint of many dirty buffers: MiB/s beside fio's direct writes
+    Checkpoint(checkpoint::Arguments),
     /// The AIO core beside fio: I/Os/s, MiB/s and processor time; a handle's life in ns
     Aio(aio::Arguments),
     /// Durable writes of one block: the ways to make them, with one and several in flight
@@ -105,6 +115,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, ProgramError> {
             What::Scan(common) => scan::run(&common).await,
             What::Prewarm(common) => prewarm::run(&common).await,
             What::Copy(common) => copy::run(&common).await,
+            What::ConcurrentCopy(arguments) => concurrent_copy::run(&arguments).await,
+            What::Checkpoint(arguments) => checkpoint::run(&arguments).await,
             What::Aio(arguments) => aio::run(&arguments),
             What::Sync(arguments) => sync::run(&arguments),
             What::Commit(arguments) => commit::run(&arguments).await,

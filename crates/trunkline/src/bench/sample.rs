@@ -113,6 +113,15 @@ pub fn median_of(values: impl IntoIterator<Item = f64>) -> f64 {
     median(&sorted(values.into_iter()))
 }
 
+/// The mean of values, and their standard deviation.
+pub fn mean_and_deviation(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
+    let values: Vec<f64> = values.into_iter().collect();
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0)).sqrt())
+}
+
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     match sorted.len() {

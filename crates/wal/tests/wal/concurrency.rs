@@ -104,8 +104,8 @@ fn padding_lets_the_next_flush_go_beside_this_one() {
             }
             let stats = it.cluster.wal.stats();
             if pad {
-                // With two writes in flight nobody pads any more: the third of them is written as it
-                // is, and the fourth waits for it.
+                // The second is padded, so that the third goes beside it; with two in flight the fourth
+                // comes together with whoever else comes meanwhile.
                 assert_eq!(it.gate.held(), 3);
                 assert_eq!((stats.paddings, stats.partial_block_waits), (1, 1));
                 assert!(stats.padding_bytes > 3500, "{stats:?}");

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod asynchronous;
 mod checkpoints;
 mod concurrency;
 mod crashes;

@@ -3,15 +3,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`served`] | this program's server, in a process of its own |
 //! | [`pgbench`] | the client: PostgreSQL's, the same for both servers |
 //! | [`driver`] | the engine alone, without SQL and sockets |
-//! | [`processor_time`] | what a server's processes have used |
 
 mod driver;
 mod pgbench;
-mod processor_time;
-mod served;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,15 +16,27 @@ use clap::Args;
 
 use self::driver::Driver;
 use self::pgbench::{Pgbench, Target};
-use self::served::Served;
 use super::durable_write::{self, DurableWrites, Way};
 use super::peer::Connection;
+use super::processor_time;
 use super::sample::median_of;
+use super::served::Served;
 use crate::program_error::ProgramError;
 
 /// The table that rows go to, in either server.
 const TABLE: &str = "trunkline_bench_commit";
 const COLUMNS: &str = "(a int, b bigint, c text)";
+
+/// Settings that explain the server's figures.
+const SETTINGS: &[&str] = &[
+    "io_method",
+    "io_direct",
+    "wal_sync_method",
+    "io_wal_concurrency",
+    "io_wal_pad_partial",
+    "synchronous_commit",
+    "full_page_writes",
+];
 
 /// Arguments of `bench commit`.
 #[derive(Debug, Args)]
@@ -96,9 +104,11 @@ async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
     let pgbench = Pgbench::find(&arguments.pgbench, &directory.join("insert.sql"), TABLE)?;
     let served = Served::start(&directory.join("data"), &arguments.settings).await?;
     let engine = Driver::start(&directory.join("driver"), &arguments.settings).await?;
-    served
-        .run(&format!("CREATE TABLE {TABLE} {COLUMNS}"))
-        .await?;
+    served.connection().empty_table(TABLE, COLUMNS).await?;
+    let target = Target {
+        conninfo: served.conninfo().to_owned(),
+        processes: Some(served.processes()),
+    };
     let peer = match &arguments.peer {
         None => None,
         Some(conninfo) => Some(Connection::open(conninfo).await?),
@@ -116,7 +126,7 @@ async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
         "commit: {} repetitions of {} s: median; {}",
         arguments.repetitions,
         arguments.seconds,
-        served.settings().await?
+        served.settings(SETTINGS).await?
     );
     let raw = DurableWrites::make(&directory.join("raw"))?;
     let mut contests: Vec<Contest> = arguments
@@ -130,7 +140,7 @@ async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
             let clients = contest.clients;
             let fastest = raw.fastest(clients as usize, time)?;
             let driver = engine.run(clients, time).await?;
-            let ours = pgbench.run(served.target(), clients, arguments.seconds)?;
+            let ours = pgbench.run(&target, clients, arguments.seconds)?;
             let theirs = match &peer_target {
                 Some(target) => Some(pgbench.run(target, clients, arguments.seconds)?),
                 None => None,
@@ -151,16 +161,62 @@ async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
         .map(|contest| contest.clients)
         .max()
         .unwrap_or(1);
-    let in_flight = served.log_writes_in_flight(&pgbench, clients).await?;
+    let in_flight = log_writes_in_flight(&served, &pgbench, &target, clients).await?;
     println!(
         "pg_stat_aios: {in_flight} log writes and syncs in flight at once, at most, with {clients} clients"
     );
-    println!("pg_stat_wal: {}", served.log_counts().await?);
+    println!("pg_stat_wal: {}", log_counts(&served).await?);
     if let Some(peer) = &peer {
         peer.drop_table(TABLE).await?;
     }
     engine.stop().await?;
     served.stop().await
+}
+
+/// What `pg_stat_wal` says of how the server's log got to the disk.
+async fn log_counts(served: &Served) -> Result<String, ProgramError> {
+    const COUNTS: &[&str] = &[
+        "wal_records",
+        "wal_bytes",
+        "wal_write",
+        "wal_sync",
+        "wal_flush",
+        "wal_flush_wait",
+        "wal_partial_wait",
+        "wal_partial_pad",
+        "wal_partial_pad_bytes",
+    ];
+    let mut shown = Vec::new();
+    for name in COUNTS {
+        let query = format!("SELECT {name} FROM pg_stat_wal");
+        shown.push(format!(
+            "{name} {}",
+            served.connection().text(&query).await?
+        ));
+    }
+    Ok(shown.join(", "))
+}
+
+/// The most I/Os of the log that `pg_stat_aios` shows at once while clients commit for a second.
+async fn log_writes_in_flight(
+    served: &Served,
+    pgbench: &Pgbench,
+    target: &Target,
+    clients: u32,
+) -> Result<u64, ProgramError> {
+    let (target, pgbench) = (target.clone(), pgbench.clone());
+    let load = tokio::task::spawn_blocking(move || pgbench.run(&target, clients, 1));
+    let mut most = 0;
+    while !load.is_finished() {
+        let seen = served
+            .connection()
+            .text("SELECT count(*) FROM pg_stat_aios WHERE scb = 'wal'")
+            .await?;
+        most = most.max(seen.parse().unwrap_or(0));
+    }
+    load.await
+        .map_err(|error| ProgramError::new(error.to_string()))??;
+    Ok(most)
 }
 
 impl Contest {

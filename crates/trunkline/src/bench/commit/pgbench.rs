@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::super::processor_time::{Processes, seconds};
 use super::Run;
-use super::processor_time::{Processes, seconds};
 use crate::program_error::ProgramError;
 
 /// A server to connect to.

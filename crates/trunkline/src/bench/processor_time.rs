@@ -1,6 +1,6 @@
 //! Processor time of a server's processes (`/proc/*/stat`).
 
-use super::super::peer::Connection;
+use super::peer::Connection;
 
 /// A server's processes.
 #[derive(Clone, Copy, Debug)]
