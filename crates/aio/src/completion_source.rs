@@ -26,7 +26,7 @@ impl std::fmt::Debug for CompletionSource {
 
 impl Aio {
     /// The sources of all completions that need a watcher; none where the method sees to them by itself.
-    /// There should be one watcher at a time.
+    /// One watcher at a time is enough.
     pub fn completion_sources(self: &Arc<Self>) -> Vec<CompletionSource> {
         (0..)
             .take_while(|&ring| self.method().completion_descriptor(ring).is_some())
@@ -40,11 +40,12 @@ impl Aio {
 }
 
 impl CompletionSource {
-    /// Completes all I/Os whose completions have appeared, and wakes who waits for them. Does not block.
-    /// To be called when the descriptor has become readable, also if it was so before: a watcher that is
-    /// told of changes misses none.
-    pub fn reap(&self) {
-        self.aio.method().reap(self.ring);
+    /// Completes some of the I/Os whose completions have appeared, and wakes who waits for them. Does not
+    /// block. To be called when the descriptor has become readable, and again as long as it returns true:
+    /// then there may be more, of which a watcher that is told of changes only is not told again. Between
+    /// two calls others may have their turn: shared callbacks run here, checksums among them.
+    pub fn reap(&self) -> bool {
+        self.aio.method().reap(self.ring)
     }
 }
 

@@ -105,6 +105,14 @@ pub enum BufferError {
 }
 
 impl BufferError {
+    /// Whether it tells of the page that was asked for, rather than of what stood in the way of having it.
+    pub fn is_of_the_page(&self) -> bool {
+        matches!(
+            self,
+            BufferError::InvalidPages(_) | BufferError::ShortRead { .. } | BufferError::Read { .. }
+        )
+    }
+
     /// PostgreSQL's SQLSTATE for it.
     pub fn sqlstate(&self) -> &'static str {
         match self {

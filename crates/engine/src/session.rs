@@ -398,6 +398,7 @@ impl Session {
 
     /// The statement failed: its transaction is aborted; a block waits for ROLLBACK.
     pub fn fail_statement(&mut self) {
+        self.settle_left_commit();
         self.end_statement();
         self.block = self.block.next(Event::StatementFails);
         self.abort_work();
@@ -443,6 +444,7 @@ impl Session {
 
     /// ROLLBACK. `false` if no block was open (PostgreSQL warns 25P01).
     pub fn rollback_block(&mut self) -> bool {
+        self.settle_left_commit();
         let had_block = matches!(self.block, Block::Explicit | Block::Failed);
         self.end_statement();
         self.block = self.block.next(Event::TransactionEnds);
@@ -551,14 +553,15 @@ impl Session {
     }
 
     /// Whether what its commit has to do besides recording it is a matter of memory: nothing to
-    /// delete, no catalog entry to forget.
+    /// delete, no catalog entry to forget, no tail of a failed load that waits for its locks.
     fn commits_in_memory(&self) -> bool {
-        self.work.as_ref().is_none_or(|work| {
+        let is_light = self.work.as_ref().is_none_or(|work| {
             work.changed_relations.is_empty()
                 && work
                     .transaction
                     .with_pending_files(|pending| pending.at_commit().is_empty())
-        })
+        });
+        is_light && !self.database.has_failed_tails()
     }
 
     /// The first half of [`Session::sync`], if that need not wait for anything but the log: then the
@@ -569,7 +572,7 @@ impl Session {
     /// # Errors
     /// The commit could not be recorded: the transaction is rolled back.
     pub fn begin_sync(&mut self, io: &mut IoContext) -> Result<Option<LogWait>, EngineError> {
-        if self.block != Block::Implicit {
+        if self.committing.is_none() && self.block != Block::Implicit {
             self.end_statement();
             return Ok(Some(LogWait(None)));
         }
@@ -585,7 +588,7 @@ impl Session {
         &mut self,
         io: &mut IoContext,
     ) -> Result<Option<LogWait>, EngineError> {
-        if self.block != Block::Explicit {
+        if self.committing.is_none() && self.block != Block::Explicit {
             return Ok(None);
         }
         self.begin_commit_in_memory(io)
@@ -657,7 +660,8 @@ impl Session {
         }
     }
 
-    /// The rest of a commit that was recorded, or is in doubt. The order is PostgreSQL's: the commit is recorded and seen, others learn that their cached
+    /// The rest of a commit that was recorded, or is in doubt. The order is PostgreSQL's: the commit is
+    /// recorded and seen, others learn that their cached
     /// catalog entries are stale, files go, and only then may others have the locks.
     fn end_commit(
         &mut self,
@@ -689,6 +693,14 @@ impl Session {
                 self.database.fail(&error);
                 Err(error)
             }
+        }
+    }
+
+    /// The same where there is nobody to tell: what is in the log cannot be taken back. Left unfinished it
+    /// would be in doubt, which stops the system.
+    fn settle_left_commit(&mut self) {
+        if let Err(error) = self.settle_commit() {
+            tracing::error!(%error, "a commit that was left by its client is in doubt");
         }
     }
 
@@ -819,11 +831,7 @@ impl Drop for ReleaseLocks {
 impl Drop for Session {
     fn drop(&mut self) {
         self.end_statement();
-        // Its client is gone, but its commit is in the log. Left unfinished it would be in doubt, which
-        // stops the system.
-        if let Err(error) = self.settle_commit() {
-            tracing::error!(%error, "the commit of a session that ends is in doubt");
-        }
+        self.settle_left_commit();
         self.abort_work();
     }
 }

@@ -35,7 +35,10 @@ impl HeapWriter<'_> {
                 let buffer = match self.pool.read(io, self.fork(), page.block, None) {
                     Ok(buffer) => buffer,
                     Err(error) => {
-                        targets.abandon(lane, page);
+                        // If it is the page's fault; there may only be no buffer for it just now.
+                        if error.is_of_the_page() {
+                            targets.abandon(lane, page);
+                        }
                         return Err(error.into());
                     }
                 };

@@ -70,7 +70,7 @@ impl<S: Session> Connection<S> {
             _registration,
             ..
         } = self;
-        // What was open is rolled back by the time the client sees the end.
+        // What was open is rolled back from here on, if need be by an engine thread.
         drop(portals);
         drop(_registration);
         drop(session);

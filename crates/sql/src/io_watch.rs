@@ -39,6 +39,8 @@ async fn watch(source: AsyncFd<CompletionSource>) {
     while let Ok(mut ready) = source.readable().await {
         // Before looking: what comes after the look makes it ready again.
         ready.clear_ready();
-        source.get_ref().reap();
+        while source.get_ref().reap() {
+            tokio::task::yield_now().await;
+        }
     }
 }

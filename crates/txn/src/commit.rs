@@ -110,6 +110,12 @@ impl LoggedCommit {
             xid: self.xid,
             reason: error.to_string(),
         })?;
+        if let Some(wal) = self.manager.wal() {
+            assert!(
+                self.lsn == Lsn::INVALID || wal.durable_lsn() >= self.lsn,
+                "a commit is acknowledged before it is durable"
+            );
+        }
         self.lsn = Lsn::INVALID;
         Ok(())
     }

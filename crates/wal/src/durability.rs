@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use arrayvec::ArrayVec;
-use trunkline_aio::IoContext;
+use trunkline_aio::{IoContext, WaitRef};
 use trunkline_pgformat::Lsn;
 
 use crate::Wal;
@@ -70,6 +70,10 @@ impl DurabilityWaiters {
         let waker = waker.clone();
         list.waiting.push(Waiting { id, lsn, waker });
         id
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list().waiting.is_empty()
     }
 
     fn forget(&self, id: u64) {
@@ -130,6 +134,8 @@ pub struct FlushFuture {
     io: IoContext,
     lsn: Lsn,
     registration: Option<u64>,
+    /// What it waits for.
+    awaited: WaitRef,
     /// It counts as one that flushes, and may be in the list.
     is_flushing: bool,
 }
@@ -146,9 +152,13 @@ impl FlushFuture {
         self.wal.progress.with(|state| state.is_flushing())
     }
 
+    /// It is over: it counts no more, and nobody chooses it.
     fn leave(&mut self) {
         if std::mem::take(&mut self.is_flushing) {
             self.wal.progress.with(|state| state.leave_flush());
+            if let Some(id) = self.registration.take() {
+                self.wal.progress.waiters.forget(id);
+            }
         }
     }
 }
@@ -170,6 +180,7 @@ impl Wal {
             io,
             lsn,
             registration: None,
+            awaited: WaitRef::NONE,
             is_flushing: false,
         }
     }
@@ -184,7 +195,6 @@ impl Future for FlushFuture {
             if !this.is_flushing {
                 this.wal.counts.flush_found_durable();
             }
-            // Woken for that, it is in the list no more.
             this.leave();
             return Poll::Ready(Ok(()));
         }
@@ -198,14 +208,26 @@ impl Future for FlushFuture {
         loop {
             let (wal, lsn) = (&this.wal, this.lsn);
             match wal.start_flush_extent(&mut this.io, lsn, Extent::All, Completer::Method) {
-                Ok(FlushState::InFlight(_)) => {
-                    wal.counts.flush_wait();
+                Ok(FlushState::InFlight(wait_ref)) => {
+                    if std::mem::replace(&mut this.awaited, wait_ref) != wait_ref {
+                        wal.counts.flush_wait();
+                    }
+                    // Others may have started some of it, and not be waiting for it.
+                    while let Some(io) = wal.progress.with(|state| state.next_to_drive(lsn)) {
+                        wal.aio.drive(io);
+                    }
                     return Poll::Pending;
                 }
                 // Some instructions of another thread, or its wait for the WAL buffers.
                 Ok(FlushState::Inserting) => wal.await_insertions(&mut this.io, lsn),
-                Ok(FlushState::Durable) => return Poll::Ready(Ok(())),
-                Err(error) => return Poll::Ready(Err(error)),
+                Ok(FlushState::Durable) => {
+                    this.leave();
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => {
+                    this.leave();
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }
@@ -214,11 +236,9 @@ impl Future for FlushFuture {
 impl Drop for FlushFuture {
     fn drop(&mut self) {
         if self.is_flushing {
-            let progress = Arc::clone(&self.wal.progress);
+            // Perhaps it was chosen to start what comes next.
             self.leave();
-            if let Some(id) = self.registration {
-                progress.waiters.forget(id);
-            }
+            let progress = &self.wal.progress;
             let now = progress.with(|state| state.startable());
             progress.waiters.wake_starters(&now);
         }

@@ -26,6 +26,7 @@ use trunkline_pgformat::Lsn;
 use trunkline_pgformat::wal::segment::SegmentNumber;
 
 use crate::Wal;
+use crate::completion::Progress;
 use crate::error::{Failure, WalError};
 use crate::tag::wal_tag;
 use crate::writer::{Extent, NextSync, NextWrite};
@@ -52,41 +53,48 @@ enum Step {
 /// Who completes what is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Completer {
-    /// Who starts it waits for it, or somebody else will who needs it.
+    /// Who starts it waits for it, or another thread will that needs it; the method if a task does.
     Waiter,
-    /// Nobody may be waiting with a thread: the method is to see to it.
+    /// A task starts it: the method is to see to it.
     Method,
 }
 
 /// I/Os that one call has started.
-struct Started {
+struct Started<'w> {
+    progress: &'w Progress,
     completer: Completer,
-    /// Those to be left to the method. Few: a flush that starts more than one write is a rare one.
-    to_drive: ArrayVec<WaitRef, 8>,
+    /// Few: a flush that starts more than one write is a rare one.
+    ios: ArrayVec<WaitRef, 8>,
 }
 
-impl Started {
-    fn new(completer: Completer) -> Self {
+impl<'w> Started<'w> {
+    fn new(progress: &'w Progress, completer: Completer) -> Self {
         Started {
+            progress,
             completer,
-            to_drive: ArrayVec::new(),
+            ios: ArrayVec::new(),
         }
     }
 
     fn push(&mut self, io: &mut IoContext, wait_ref: WaitRef) {
-        if self.completer == Completer::Method {
-            if self.to_drive.is_full() {
-                self.submit(io);
-            }
-            self.to_drive.push(wait_ref);
+        if self.ios.is_full() {
+            self.submit(io);
         }
+        self.ios.push(wait_ref);
     }
 
     /// Gives all that is pending to the method.
     fn submit(&mut self, io: &mut IoContext) {
         io.submit();
-        for wait_ref in self.to_drive.drain(..) {
-            io.aio().drive(wait_ref);
+        // Looked at before the state is changed: a task that comes later sees the I/O as submitted.
+        let goes_on = self.completer == Completer::Method || !self.progress.waiters.is_empty();
+        for wait_ref in self.ios.drain(..) {
+            if self
+                .progress
+                .with(|state| state.submitted(wait_ref, goes_on))
+            {
+                io.aio().drive(wait_ref);
+            }
         }
     }
 }
@@ -205,7 +213,7 @@ impl Wal {
         }
         loop {
             let mut blocked = None;
-            let mut started = Started::new(completer);
+            let mut started = Started::new(&self.progress, completer);
             while blocked.is_none() && self.progress.with(|state| state.claimed()) < lsn {
                 match self.start_write(io, extent)? {
                     Step::Started(wait_ref) => started.push(io, wait_ref),
@@ -215,7 +223,7 @@ impl Wal {
             }
             if let Some(operation) = self.config.wal_sync_method.sync_operation() {
                 // What a method that executes at once has written can be synced at once.
-                io.submit();
+                started.submit(io);
                 while blocked.is_none() && self.progress.with(|state| state.needs_sync(lsn)) {
                     match self.start_sync(io, operation)? {
                         Step::Started(wait_ref) => started.push(io, wait_ref),
@@ -255,14 +263,15 @@ impl Wal {
                 continue;
             }
             let mut blocked = None;
+            let mut started = Started::new(&self.progress, Completer::Waiter);
             while blocked.is_none() && self.progress.with(|state| state.claimed()) < lsn {
                 match self.start_write(io, extent)? {
-                    Step::Started(_) => {}
+                    Step::Started(wait_ref) => started.push(io, wait_ref),
                     Step::Nothing => break,
                     Step::After(wait_ref) => blocked = Some(wait_ref),
                 }
             }
-            io.submit();
+            started.submit(io);
             let oldest = self.progress.with(|state| state.write_before(lsn));
             if let Some(wait_ref) = oldest.or(blocked) {
                 io.wait(wait_ref);
@@ -273,10 +282,13 @@ impl Wal {
     /// Starts writes of whole units if much was inserted that nobody has asked to be flushed. What
     /// goes wrong here is told by the next flush, which needs the same.
     pub(crate) fn start_bulk_writes(&self, io: &mut IoContext) {
-        let mut started = false;
+        if self.unsent_bytes() < self.bulk_bytes {
+            return;
+        }
+        let mut started = Started::new(&self.progress, Completer::Waiter);
         while self.unsent_bytes() >= self.bulk_bytes {
             match self.start_write(io, Extent::WholeUnits) {
-                Ok(Step::Started(_)) => started = true,
+                Ok(Step::Started(wait_ref)) => started.push(io, wait_ref),
                 Ok(Step::Nothing | Step::After(_)) => break,
                 Err(error) => {
                     tracing::debug!(%error, "could not start a write of the log");
@@ -284,15 +296,16 @@ impl Wal {
                 }
             }
         }
-        if started {
-            io.submit();
-        }
+        started.submit(io);
     }
 
     /// Starts writes of all whole units that are complete, as far as can be without waiting.
     pub(crate) fn start_writing(&self, io: &mut IoContext) -> Result<(), WalError> {
-        while let Step::Started(_) = self.start_write(io, Extent::WholeUnits)? {}
-        io.submit();
+        let mut started = Started::new(&self.progress, Completer::Waiter);
+        while let Step::Started(wait_ref) = self.start_write(io, Extent::WholeUnits)? {
+            started.push(io, wait_ref);
+        }
+        started.submit(io);
         Ok(())
     }
 

@@ -18,11 +18,26 @@ enum RangeState {
     Failed,
 }
 
+/// Who sees to it that a range's I/O completes, once it is submitted. Tasks wait for I/Os that others
+/// started, and cannot complete them; the method can be told to only when it has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// Not submitted; no task has asked. Next: `Wanted`, `Submitted`.
+    Unsubmitted,
+    /// Not submitted; who submits it is to tell the method. Next: `Driven`.
+    Wanted,
+    /// Submitted; a thread waits for it, perhaps. Next: `Driven`.
+    Submitted,
+    /// The method's.
+    Driven,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Range {
     end: Lsn,
     io: WaitRef,
     state: RangeState,
+    care: Care,
 }
 
 /// See the module.
@@ -107,9 +122,51 @@ impl RangeQueue {
             end,
             io,
             state: RangeState::InFlight,
+            care: Care::Unsubmitted,
         });
         self.claimed = end;
         number
+    }
+
+    /// The I/O is submitted; whether its submitter is to tell the method to complete it, as it must if
+    /// `goes_on` says that it will not wait.
+    pub(crate) fn submitted(&mut self, io: WaitRef, goes_on: bool) -> bool {
+        let range = self.ranges.iter_mut().find(|range| range.io == io);
+        // Complete already.
+        let Some(range) = range else {
+            return false;
+        };
+        let is_driven = goes_on || range.care == Care::Wanted;
+        range.care = if is_driven {
+            Care::Driven
+        } else {
+            Care::Submitted
+        };
+        is_driven
+    }
+
+    /// A task waits for what is before `lsn`. Tells an I/O that the method is to be told to complete, until
+    /// there is none; others will be when they are submitted.
+    pub(crate) fn next_to_drive(&mut self, lsn: Lsn) -> Option<WaitRef> {
+        let mut start = self.done;
+        for range in &mut self.ranges {
+            if start >= lsn {
+                break;
+            }
+            start = range.end;
+            if range.state != RangeState::InFlight {
+                continue;
+            }
+            match range.care {
+                Care::Unsubmitted => range.care = Care::Wanted,
+                Care::Submitted => {
+                    range.care = Care::Driven;
+                    return Some(range.io);
+                }
+                Care::Wanted | Care::Driven => {}
+            }
+        }
+        None
     }
 
     /// The I/O of range `number` is over.

@@ -91,7 +91,7 @@ pub(crate) struct WriterState {
     /// Unused if writes are durable by themselves.
     syncs: RangeQueue,
     failure: Option<Failure>,
-    /// Threads in a flush that found something to do.
+    /// Threads and tasks in a flush that found something to do.
     flushers: usize,
     pub(crate) counts: WriterCounts,
 }
@@ -252,6 +252,17 @@ impl WriterState {
     pub(crate) fn claim_sync(&mut self, end: Lsn, io: WaitRef) -> usize {
         self.counts.syncs += 1;
         self.syncs.claim(end, io)
+    }
+
+    /// An I/O is submitted: [`RangeQueue::submitted`].
+    pub(crate) fn submitted(&mut self, io: WaitRef, goes_on: bool) -> bool {
+        self.writes.submitted(io, goes_on) || self.syncs.submitted(io, goes_on)
+    }
+
+    /// For a task: [`RangeQueue::next_to_drive`].
+    pub(crate) fn next_to_drive(&mut self, lsn: Lsn) -> Option<WaitRef> {
+        let write = self.writes.next_to_drive(lsn);
+        write.or_else(|| self.syncs.next_to_drive(lsn))
     }
 
     /// A write is over.

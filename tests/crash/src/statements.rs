@@ -133,6 +133,20 @@ fn perform(database: &Arc<Database>, session: &mut Session, op: Op) -> Result<()
     }
 }
 
+/// Commits what ran implicitly: in halves where that is enough, as a server's connection does. (COMMIT does
+/// it in one.)
+fn sync(session: &mut Session) -> Result<(), EngineError> {
+    let mut io = session.issuer()?;
+    let Some(wait) = session.begin_sync(&mut io)? else {
+        return session.sync();
+    };
+    let flushed = match wait.lsn() {
+        Some(lsn) => session.database().wal().flush(&mut io, lsn),
+        None => Ok(()),
+    };
+    session.finish_sync(flushed)
+}
+
 /// A statement of the open block, or of its own transaction.
 fn statement<T>(
     session: &mut Session,
@@ -141,7 +155,7 @@ fn statement<T>(
     session.begin_statement()?;
     match body(session) {
         Ok(value) => {
-            session.sync()?;
+            sync(session)?;
             Ok(value)
         }
         Err(error) => {

@@ -46,7 +46,7 @@ use crate::method::Method;
 use crate::method::turn::{CompletionQueue, Turns};
 use crate::operation::Op;
 use crate::request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch};
-use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::wait::WaitRef;
 
@@ -163,17 +163,20 @@ impl Method for IoUringMethod {
         self.rings.get(ring as usize).map(|ring| ring.descriptor())
     }
 
-    fn reap(&self, ring: u32) {
-        if let (Some(ring), Some(completions)) =
-            (self.rings.get(ring as usize), self.completions.get())
-        {
-            ring.turns.reap(completions, ring.as_ref());
+    fn reap(&self, ring: u32) -> bool {
+        match (self.rings.get(ring as usize), self.completions.get()) {
+            (Some(ring), Some(completions)) => ring.turns.reap(completions, ring.as_ref()),
+            _ => false,
         }
     }
 
     fn set_watched(&self, ring: u32, is_watched: bool) {
         if let Some(ring) = self.rings.get(ring as usize) {
-            ring.is_watched.store(is_watched, SeqCst);
+            if is_watched {
+                ring.watchers.fetch_add(1, SeqCst);
+            } else {
+                ring.watchers.fetch_sub(1, SeqCst);
+            }
         }
     }
 
@@ -261,7 +264,7 @@ struct Ring {
     completer: Mutex<Completer>,
     completer_work: Condvar,
     /// An event loop reaps what nobody waits for: the completer need not.
-    is_watched: AtomicBool,
+    watchers: AtomicU32,
 }
 
 /// The thread that waits on behalf of tasks, and for I/Os that were left
@@ -316,7 +319,7 @@ impl Ring {
             turns: Turns::default(),
             completer: Mutex::default(),
             completer_work: Condvar::new(),
-            is_watched: AtomicBool::new(false),
+            watchers: AtomicU32::new(0),
         };
         ring.try_out()?;
         Ok(ring)
@@ -470,7 +473,7 @@ impl Ring {
     /// Has the completer wait for an I/O.
     fn drive(self: &Arc<Self>, wait_ref: WaitRef, completions: &Completions) {
         // After the submission: see the end of a `CompletionSource`.
-        if self.is_watched.load(SeqCst) {
+        if self.watchers.load(SeqCst) > 0 {
             return;
         }
         let mut completer = lock(&self.completer);

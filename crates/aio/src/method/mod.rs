@@ -73,9 +73,10 @@ pub trait Method: Send + Sync {
         None
     }
 
-    /// Completes what has appeared in ring `ring`; must not block.
-    fn reap(&self, ring: u32) {
+    /// Completes some of what has appeared in ring `ring`; must not block. Whether there may be more.
+    fn reap(&self, ring: u32) -> bool {
         let _ = ring;
+        false
     }
 
     /// Whether somebody watches the ring's descriptor, and calls [`Self::reap`]: then

@@ -126,29 +126,25 @@ impl Turns {
         }
         let is_noted = self.give_up(completions);
         finish(reaped, completions, queue);
-        if is_noted {
-            self.reap(completions, queue);
-        }
+        while is_noted && self.reap(completions, queue) {}
     }
 
-    /// Reaps all that there is, without blocking.
-    pub(crate) fn reap(&self, completions: &Completions, queue: &impl CompletionQueue) {
-        let mut are_more = true;
-        while are_more {
-            {
-                let mut turn = lock(&self.0);
-                if turn.taken {
-                    turn.noted = true;
-                    return;
-                }
-                turn.taken = true;
+    /// Reaps what there is, without blocking, a batch at most; whether there may be more for the caller to
+    /// reap.
+    pub(crate) fn reap(&self, completions: &Completions, queue: &impl CompletionQueue) -> bool {
+        {
+            let mut turn = lock(&self.0);
+            if turn.taken {
+                turn.noted = true;
+                return false;
             }
-            let mut reaped: [Option<ReapedIo>; REAP_BATCH] = [const { None }; REAP_BATCH];
-            let count = queue.pop(completions, &mut reaped);
-            let is_noted = self.give_up(completions);
-            finish(reaped, completions, queue);
-            are_more = is_noted || count == REAP_BATCH;
+            turn.taken = true;
         }
+        let mut reaped: [Option<ReapedIo>; REAP_BATCH] = [const { None }; REAP_BATCH];
+        let count = queue.pop(completions, &mut reaped);
+        let is_noted = self.give_up(completions);
+        finish(reaped, completions, queue);
+        is_noted || count == REAP_BATCH
     }
 
     /// Gives up the turn; whether rule 5 has left a note.

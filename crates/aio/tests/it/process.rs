@@ -116,7 +116,9 @@ pub fn watch(
         // Until the process ends.
         while let Some((id, arguments)) = next_call(&listener) {
             told.0.lock().unwrap().push(look(&arguments));
-            let_happen(&listener, id);
+            if !let_happen(&listener, id) {
+                told.0.lock().unwrap().pop();
+            }
         }
     });
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -127,8 +129,19 @@ pub fn watch(
     Ok(seen)
 }
 
-/// Waits for a call.
+/// Waits for a call; none when there will be none any more.
 fn next_call(listener: &OwnedFd) -> Option<(u64, Arguments)> {
+    loop {
+        match received(listener) {
+            Ok(call) => return Some(call),
+            // Interrupted between its being told of and being asked for.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn received(listener: &OwnedFd) -> io::Result<(u64, Arguments)> {
     // SAFETY: numbers, for which zeros are valid, and which the kernel wants zeroed.
     let mut notice: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel fills in the structure, which is of the type that the request asks for.
@@ -139,10 +152,16 @@ fn next_call(listener: &OwnedFd) -> Option<(u64, Arguments)> {
             std::ptr::from_mut(&mut notice),
         )
     };
-    (failed == 0).then_some((notice.id, notice.data.args))
+    if failed == 0 {
+        Ok((notice.id, notice.data.args))
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
-fn let_happen(listener: &OwnedFd, id: u64) {
+/// Whether it does: a call that something interrupted meanwhile, such as the kernel's work for a ring, is made
+/// anew, and told of again.
+fn let_happen(listener: &OwnedFd, id: u64) -> bool {
     let answer = libc::seccomp_notif_resp {
         id,
         val: 0,
@@ -157,7 +176,12 @@ fn let_happen(listener: &OwnedFd, id: u64) {
             std::ptr::from_ref(&answer),
         )
     };
-    assert_eq!(failed, 0, "{}", io::Error::last_os_error());
+    if failed == 0 {
+        return true;
+    }
+    let error = io::Error::last_os_error();
+    assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
+    false
 }
 
 /// Words of `struct io_uring_params`.

@@ -38,7 +38,9 @@ impl Backend {
             .block_on(planner.run_insert(sql, source, &targets, values))?;
         lock_session(&self.engine).refuse_if_read_only("INSERT")?;
         if let Some(prepared) = prepared {
-            prepared.keep_plan(self.plan_insert(&planner, &relation, &given, source, values)?);
+            // What cannot be kept is planned anew each time, and told of then.
+            let plan = self.plan_insert(&planner, sql, &relation, &given, source, values);
+            prepared.keep_plan(plan.ok().flatten());
         }
         let width = stream.fields().len();
         let given = given[..width].to_vec();

@@ -102,6 +102,7 @@ impl Backend {
     pub(super) fn plan_insert(
         &self,
         planner: &Planner,
+        sql: &str,
         relation: &Arc<RelationDesc>,
         given: &[usize],
         source: &Query,
@@ -115,7 +116,7 @@ impl Backend {
         };
         let mut planned = Vec::with_capacity(rows.len());
         for row in rows {
-            let Some(row) = plan_row(planner, relation, given, row, values)? else {
+            let Some(row) = plan_row(planner, sql, relation, given, row, values)? else {
                 return Ok(None);
             };
             planned.push(row);
@@ -147,6 +148,7 @@ fn plain_rows(source: &Query) -> Option<Vec<&Vec<Expr>>> {
 
 fn plan_row(
     planner: &Planner,
+    sql: &str,
     relation: &RelationDesc,
     given: &[usize],
     row: &[Expr],
@@ -179,8 +181,7 @@ fn plan_row(
                 Value::Number(..) | Value::SingleQuotedString(_) | Value::Boolean(_)
                     if CONSTANT_TYPES.contains(&ty.oid) =>
                 {
-                    let text = expr.to_string();
-                    let constant = planner.expression(&text, &attribute.name, ty)?;
+                    let constant = planner.value_of(sql, expr, &attribute.name, ty)?;
                     Some(Source::Constant(constant))
                 }
                 _ => return Ok(None),
@@ -191,7 +192,7 @@ fn plan_row(
             } if matches!(number.as_ref(), Expr::Value(value) if matches!(value.value, Value::Number(..)))
                 && CONSTANT_TYPES.contains(&ty.oid) =>
             {
-                let constant = planner.expression(&expr.to_string(), &attribute.name, ty)?;
+                let constant = planner.value_of(sql, expr, &attribute.name, ty)?;
                 Some(Source::Constant(constant))
             }
             _ => return Ok(None),

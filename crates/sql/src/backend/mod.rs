@@ -1,4 +1,4 @@
-//! The half of a session that runs on engine threads: it may block.
+//! The half of a session that may block, and so runs on engine threads; but for what [`quick`] takes.
 //!
 //! A statement's life: [`Backend::prepare`] parses and analyses it, [`Backend::execute`] runs it.
 //! What streams outlives `execute`: rows of a query are computed by the executor and the scans'
@@ -352,6 +352,7 @@ impl Backend {
 
     /// The statement failed: its transaction is rolled back.
     pub fn abort(&mut self) {
+        self.kept_issuer = None;
         self.timer = None;
         self.scans.close();
         lock_session(&self.engine).fail_statement();

@@ -286,7 +286,7 @@ impl Backend {
         {
             let name = format!("${}", index + 1);
             let payload = planner
-                .expression(&argument.to_string(), &name, PgType::new(*oid))
+                .value_of(announced.text(), argument, &name, PgType::new(*oid))
                 .map_err(|error| coercion_error(index + 1, error.into()))?;
             params.push(match payload {
                 None => Param {

@@ -159,7 +159,11 @@ impl Backend {
     ) -> Result<Option<Committing>, SqlError> {
         let mut io = match self.kept_issuer.take() {
             Some(io) => io,
-            None => self.issuer()?,
+            // Without an issuer the commit fails, which the other way sees to.
+            None => match self.issuer() {
+                Ok(io) => io,
+                Err(_) => return Ok(None),
+            },
         };
         let begun = begin(&mut lock_session(&self.engine), &mut io)?;
         let wal = self.shared.database().wal();
@@ -202,6 +206,10 @@ impl Backend {
 
     /// Whether the plan can be run as it is; its table is locked then.
     pub(super) fn may_insert(&self, plan: &InsertPlan) -> bool {
+        // Before the lock, so that it is of the table that is meant; and behind it, so that it stays that.
+        if !self.plan_holds(plan) {
+            return false;
+        }
         let is_locked = {
             let session = lock_session(&self.engine);
             !session.settings().switch("transaction_read_only")

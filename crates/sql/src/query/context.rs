@@ -20,7 +20,7 @@ use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
-use datafusion::sql::sqlparser::ast::{Query, SetExpr};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Query, SetExpr};
 use futures::StreamExt;
 use trunkline_pgformat::Oid;
 use trunkline_types::oids;
@@ -471,9 +471,24 @@ impl Planner {
         ty: PgType,
     ) -> Result<Option<Vec<u8>>, QueryError> {
         let expr = parse_expression(text)?;
+        self.value_of(text, &expr, column, ty)
+    }
+
+    /// The same of an expression that is parsed already, as part of the statement `text`. (Written out and
+    /// parsed again it might be another one.)
+    ///
+    /// # Errors
+    /// As [`Self::expression`].
+    pub fn value_of(
+        &self,
+        text: &str,
+        expr: &SqlExpr,
+        column: &str,
+        ty: PgType,
+    ) -> Result<Option<Vec<u8>>, QueryError> {
         let mut analyzer = self.analyzer(text, Parameters::default());
         let level = Level::without_aggregates(Scope::default(), None, "DEFAULT expressions");
-        let value = analyzer.expr(&expr, &level)?;
+        let value = analyzer.expr(expr, &level)?;
         let value = analyzer.coerce_assignment(value, column, ty)?;
         let scalar = analyzer.constant(&value.expr)?.unwrap_or(ScalarValue::Null);
         let array = scalar.to_array_of_size(1)?;

@@ -98,6 +98,37 @@ async fn values_are_what_a_plan_of_their_own_would_make_of_them() {
     );
 }
 
+/// Constants are taken as they stand in the statement, not as they would be written out again.
+#[tokio::test(flavor = "multi_thread")]
+async fn quotes_in_constants_stay_what_they_are() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("CREATE TABLE t (a text, b int)").await;
+    for (constant, value) in [
+        ("'a''''b'", "a''b"),
+        ("'''''''", "''"),
+        (r"'it\''s'", r"it\'s"),
+        (r"'a\\b\nc'", r"a\\b\nc"),
+        ("'''x'''", "'x'"),
+    ] {
+        let sql = format!("INSERT INTO t VALUES ({constant}, $1)");
+        let prepared = prepare(&mut client, &sql).await;
+        for _ in 0..3 {
+            insert(&mut client, &prepared, &[Some("1")]).await;
+        }
+        assert_eq!(
+            rows(&mut client, "SELECT a FROM t").await,
+            [value; 3],
+            "{sql}"
+        );
+        client.query("TRUNCATE t").await;
+        client.query("PREPARE q (text) AS SELECT $1").await;
+        let executed = rows(&mut client, &format!("EXECUTE q({constant})")).await;
+        assert_eq!(executed, [value], "{constant}");
+        client.query("DEALLOCATE q").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_values_are_refused_in_the_same_words_every_time() {
     let cluster = Cluster::new();

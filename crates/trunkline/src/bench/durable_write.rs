@@ -60,6 +60,14 @@ pub struct Rate {
     pub latency_us: f64,
 }
 
+/// The fastest of them.
+pub fn fastest(rates: &[Rate]) -> Option<Rate> {
+    rates
+        .iter()
+        .copied()
+        .max_by(|a, b| a.writes_per_second.total_cmp(&b.writes_per_second))
+}
+
 /// A file to write to; removed at the end.
 pub struct DurableWrites {
     path: PathBuf,
@@ -111,22 +119,17 @@ impl DurableWrites {
         Way::OURS.iter().copied().chain(fio).collect()
     }
 
-    /// The fastest of the ways that a log has, each measured for a share of `time`.
+    /// Each of the ways that a log has, and fio's, measured for a share of `time`.
     ///
     /// # Errors
     /// A write failed.
-    pub fn fastest(&self, depth: usize, time: Duration) -> Result<Rate, ProgramError> {
+    pub fn rates(&self, depth: usize, time: Duration) -> Result<Vec<Rate>, ProgramError> {
         let mut ways = self.ways();
         ways.retain(|way| *way != Way::Fsync);
         let share = time / ways.len() as u32;
-        let mut best: Option<Rate> = None;
-        for way in ways {
-            let rate = self.measure(way, depth, share)?;
-            if best.is_none_or(|best| rate.writes_per_second > best.writes_per_second) {
-                best = Some(rate);
-            }
-        }
-        best.ok_or_else(|| ProgramError::new("there is no way to write".to_owned()))
+        ways.into_iter()
+            .map(|way| self.measure(way, depth, share))
+            .collect()
     }
 
     /// Keeps `depth` writes in flight for a while.

@@ -147,6 +147,52 @@ fn many_tasks_commit_and_each_is_durable_when_it_ends() {
     });
 }
 
+/// Who started the write may have gone on with something else: the task's wait completes it.
+#[test]
+fn a_write_that_somebody_else_started_and_left_is_completed() {
+    for_each_method(|aio, directory| {
+        for_each_sync_method(|wal_sync_method| {
+            let directory = directory.join(wal_sync_method.name());
+            std::fs::create_dir(&directory).unwrap();
+            let config = WalConfig {
+                wal_sync_method,
+                ..config(&directory)
+            };
+            let mut cluster = Cluster::on_disk(aio, config);
+            for id in 1..20 {
+                let end = cluster.insert(id, 200).end;
+                let Cluster { wal, io, .. } = &mut cluster;
+                wal.start_flush(io, end).unwrap();
+                let flush = wal.flush_async(aio.issuer(2).unwrap(), end);
+                within_limit(|| block_on(flush)).unwrap();
+                assert!(cluster.wal.durable_lsn() >= end);
+            }
+        });
+    });
+}
+
+/// The same when the write is started after the task has come, by a thread that goes on.
+#[test]
+fn a_write_that_is_started_for_a_task_by_somebody_else_is_completed() {
+    for_each_method(|aio, directory| {
+        let mut cluster = Cluster::on_disk(aio, config(directory));
+        for id in 1..20 {
+            let first = cluster.insert(2 * id, 200).end;
+            let Cluster { wal, io, .. } = &mut cluster;
+            // Holds the unit, so that the task cannot start a write of its own at once.
+            wal.start_flush(io, first).unwrap();
+            let second = cluster.insert(2 * id + 1, 200).end;
+            let Cluster { wal, io, .. } = &mut cluster;
+            let mut flush = Box::pin(wal.flush_async(aio.issuer(2).unwrap(), second));
+            let waker = Waker::from(Arc::new(Count::default()));
+            let _ = flush.as_mut().poll(&mut Context::from_waker(&waker));
+            io.wait_all();
+            wal.start_flush(io, second).unwrap();
+            within_limit(|| block_on(flush)).unwrap();
+        }
+    });
+}
+
 /// While a write of the unit is in flight, those that come later wait; when it ends, one of them starts the
 /// write for all, and nobody else is woken before that is complete.
 #[test]

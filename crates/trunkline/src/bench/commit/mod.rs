@@ -77,6 +77,8 @@ struct Run {
 struct Contest {
     clients: u32,
     raw: Vec<durable_write::Rate>,
+    /// fio's O_DSYNC writes at the same depth, where it is installed.
+    fio: Vec<f64>,
     driver: Vec<f64>,
     ours: Vec<Run>,
     peer: Vec<Run>,
@@ -138,7 +140,7 @@ async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
     for repetition in 0..=arguments.repetitions {
         for contest in &mut contests {
             let clients = contest.clients;
-            let fastest = raw.fastest(clients as usize, time)?;
+            let rates = raw.rates(clients as usize, time)?;
             let driver = engine.run(clients, time).await?;
             let ours = pgbench.run(&target, clients, arguments.seconds)?;
             let theirs = match &peer_target {
@@ -146,7 +148,9 @@ async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
                 None => None,
             };
             if repetition > 0 {
-                contest.raw.push(fastest);
+                contest.raw.extend(durable_write::fastest(&rates));
+                let fio = rates.iter().find(|rate| rate.way == Way::FioDsync);
+                contest.fio.extend(fio.map(|rate| rate.writes_per_second));
                 contest.driver.push(driver);
                 contest.ours.push(ours);
                 contest.peer.extend(theirs);
@@ -224,6 +228,7 @@ impl Contest {
         Contest {
             clients,
             raw: Vec::new(),
+            fio: Vec::new(),
             driver: Vec::new(),
             ours: Vec::new(),
             peer: Vec::new(),
@@ -247,9 +252,21 @@ impl Contest {
                 .zip(&self.raw)
                 .map(|(driver, raw)| driver / raw.writes_per_second),
         );
-        println!(
+        print!(
             "  engine without SQL and sockets {driver:>9.0} commits/s           {of_raw:.2} of the raw rate"
         );
+        if self.fio.is_empty() {
+            println!();
+        } else {
+            let fio = median_of(self.fio.iter().copied());
+            let of_fio = median_of(
+                self.driver
+                    .iter()
+                    .zip(&self.fio)
+                    .map(|(driver, fio)| driver / fio),
+            );
+            println!(", {of_fio:.2} of fio's O_DSYNC writes ({fio:.0}/s)");
+        }
         let line = |name: &str, runs: &[Run]| {
             let rate = median_of(runs.iter().map(|run| run.commits_per_second));
             let latency = median_of(runs.iter().map(|run| run.latency_us));
