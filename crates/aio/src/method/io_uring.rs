@@ -35,6 +35,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -46,7 +47,7 @@ use crate::method::Method;
 use crate::method::turn::{CompletionQueue, Turns};
 use crate::operation::Op;
 use crate::request::{Completions, InFlight, IoRequest, ReapedIo, RequestBatch};
-use crate::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
 use crate::sync::{Condvar, Mutex, lock};
 use crate::wait::WaitRef;
 
