@@ -579,8 +579,8 @@ impl Session {
         self.begin_commit_in_memory(io)
     }
 
-    /// The same for COMMIT, whose other halves are [`Session::finish_sync`] and
-    /// [`Session::commit_block`].
+    /// The same for COMMIT; its second half is [`Session::finish_sync`] too. After `None`
+    /// [`Session::commit_block`] does it.
     ///
     /// # Errors
     /// As [`Session::begin_sync`].
@@ -661,8 +661,8 @@ impl Session {
     }
 
     /// The rest of a commit that was recorded, or is in doubt. The order is PostgreSQL's: the commit is
-    /// recorded and seen, others learn that their cached
-    /// catalog entries are stale, files go, and only then may others have the locks.
+    /// recorded and seen, others learn that their cached catalog entries are stale, files go, and only
+    /// then may others have the locks.
     fn end_commit(
         &mut self,
         work: Work,

@@ -14,6 +14,7 @@ use super::processor_time::{self, Processes};
 use super::sample::{mean_and_deviation, median_of};
 use super::served::Served;
 use super::source::{COLUMNS, Source};
+use super::work_directory::WorkDirectory;
 use crate::program_error::ProgramError;
 
 /// Settings that explain the server's figures.
@@ -74,20 +75,8 @@ impl Drop for PeerFile {
 /// # Errors
 /// One line.
 pub async fn run(arguments: &Arguments) -> Result<(), ProgramError> {
-    let directory = &arguments.common.directory;
-    let failed =
-        |error: std::io::Error| ProgramError::new(format!("{}: {error}", directory.display()));
-    std::fs::create_dir(directory).map_err(failed)?;
-    let measured = measure(arguments).await;
-    let removed = std::fs::remove_dir_all(directory).map_err(failed);
-    measured?;
-    removed
-}
-
-async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
     let common = &arguments.common;
-    let directory = std::path::absolute(&common.directory)
-        .map_err(|error| ProgramError::new(error.to_string()))?;
+    let directory = WorkDirectory::make(&common.directory)?;
     let source = Source::write(&directory.join("source.bin"), common.rows)
         .map_err(|error| ProgramError::new(error.to_string()))?;
     let served = Served::start(&directory.join("data"), &common.settings).await?;

@@ -10,6 +10,7 @@ use trunkline_sql::{SqlDatabase, SqlSession, StartupParameters};
 use super::Common;
 use super::sample::{Sample, Stopwatch};
 use super::source::{COLUMNS, Source};
+use super::work_directory::WorkDirectory;
 use crate::program_error::ProgramError;
 use crate::setting_arguments::parse_settings;
 
@@ -20,17 +21,6 @@ pub struct Embedded {
     directory: WorkDirectory,
     /// The file that is loaded.
     pub source: Source,
-}
-
-/// Removed when the benchmark ends, in whatever way.
-struct WorkDirectory(PathBuf);
-
-impl Drop for WorkDirectory {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(directory = %self.0.display(), %error, "could not remove a directory");
-        }
-    }
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ProgramError {
@@ -44,18 +34,14 @@ impl Embedded {
     /// One line.
     pub async fn start(common: &Common) -> Result<Embedded, ProgramError> {
         let overrides = parse_settings("-c", &common.settings)?;
-        let directory = &common.directory;
-        std::fs::create_dir(directory)
-            .map_err(|error| ProgramError::new(format!("{}: {error}", directory.display())))?;
-        let directory = std::path::absolute(directory).map_err(|error| failed(&error))?;
-        let directory = WorkDirectory(directory);
-        let source = Source::write(&directory.0.join("source.bin"), common.rows)
+        let directory = WorkDirectory::make(&common.directory)?;
+        let source = Source::write(&directory.join("source.bin"), common.rows)
             .map_err(|error| failed(&error))?;
         let options = OpenOptions {
             overrides,
             initialise: true,
         };
-        let database = Database::open(&directory.0.join("data"), &options)?;
+        let database = Database::open(&directory.join("data"), &options)?;
         let sql_database =
             SqlDatabase::new(Arc::clone(&database)).map_err(|error| failed(&error))?;
         let session = SqlSession::new(&sql_database, &StartupParameters::default())

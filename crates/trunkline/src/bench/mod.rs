@@ -20,6 +20,7 @@
 //! | [`durable_write`] | durable writes of one block |
 //! | [`raw`] | the fastest sequential read of a file that is to be had |
 //! | [`processor_time`] | what a server's processes have used |
+//! | [`work_directory`] | where it all happens |
 //! | [`sample`] | times, processor time, medians |
 
 mod aio;
@@ -39,6 +40,7 @@ mod scan;
 mod served;
 mod source;
 mod sync;
+mod work_directory;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

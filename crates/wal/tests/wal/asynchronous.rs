@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use trunkline_aio::Aio;
-use trunkline_harness::Gate;
 use trunkline_wal::{FlushFuture, SyncMethod, Wal, WalConfig, WalError};
 
+use crate::gated::{Gated, gated};
 use crate::support::{
-    Cluster, config, for_each_method, for_each_sync_method, insert, over, within_limit,
+    Cluster, config, for_each_method, for_each_sync_method, insert, within_limit,
 };
 
 /// Wakes a thread.
@@ -63,29 +63,6 @@ impl Task {
     }
 }
 
-struct Gated {
-    gate: Arc<Gate>,
-    cluster: Cluster,
-    _directory: tempfile::TempDir,
-}
-
-fn gated(change: impl FnOnce(&mut WalConfig)) -> Gated {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = Arc::new(Gate::default());
-    let aio: Arc<Aio> = over(Arc::clone(&gate) as _);
-    let mut config = config(directory.path());
-    config.io_wal_pad_partial = false;
-    change(&mut config);
-    let mut cluster = Cluster::on_disk(&aio, config);
-    cluster.wal.make_segments_ahead(&mut cluster.io).unwrap();
-    gate.close();
-    Gated {
-        gate,
-        cluster,
-        _directory: directory,
-    }
-}
-
 impl Gated {
     /// Inserts a record and begins to flush it.
     fn commit(&mut self, id: u64) -> Task {
@@ -97,12 +74,6 @@ impl Gated {
         };
         assert!(task.poll().is_pending());
         task
-    }
-}
-
-impl Drop for Gated {
-    fn drop(&mut self) {
-        self.gate.open();
     }
 }
 
@@ -197,7 +168,7 @@ fn a_write_that_is_started_for_a_task_by_somebody_else_is_completed() {
 /// write for all, and nobody else is woken before that is complete.
 #[test]
 fn those_who_come_while_a_write_is_in_flight_go_together() {
-    let mut it = gated(|_| {});
+    let mut it = gated(|config| config.io_wal_pad_partial = false);
     let mut first = it.commit(1);
     let mut later: Vec<Task> = (2..6).map(|id| it.commit(id)).collect();
     assert_eq!(it.gate.held(), 1);
@@ -232,7 +203,7 @@ fn a_written_log_is_synced_by_one_who_waits() {
 
 #[test]
 fn who_was_to_start_a_write_and_goes_away_leaves_it_to_another() {
-    let mut it = gated(|_| {});
+    let mut it = gated(|config| config.io_wal_pad_partial = false);
     let mut first = it.commit(1);
     let mut later: Vec<Option<Task>> = (2..4).map(|id| Some(it.commit(id))).collect();
     it.gate.release(0);
@@ -251,7 +222,7 @@ fn who_was_to_start_a_write_and_goes_away_leaves_it_to_another() {
 
 #[test]
 fn a_failed_write_wakes_everybody_with_an_error() {
-    let mut it = gated(|_| {});
+    let mut it = gated(|config| config.io_wal_pad_partial = false);
     let mut tasks: Vec<Task> = (1..4).map(|id| it.commit(id)).collect();
     it.gate.release_with(0, -libc::EIO);
     for task in &mut tasks {

@@ -3,34 +3,12 @@
 
 use std::sync::Arc;
 
-use trunkline_aio::{Aio, Op};
-use trunkline_harness::Gate;
+use trunkline_aio::Op;
 use trunkline_pgformat::Lsn;
-use trunkline_wal::{FlushState, SyncMethod, WalConfig};
+use trunkline_wal::{FlushState, SyncMethod};
 
-use crate::support::{Cluster, config, insert, length_to_unit_end, over, within_limit};
-
-struct Gated {
-    gate: Arc<Gate>,
-    cluster: Cluster,
-    _directory: tempfile::TempDir,
-}
-
-fn gated(change: impl FnOnce(&mut WalConfig)) -> Gated {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = Arc::new(Gate::default());
-    let aio: Arc<Aio> = over(Arc::clone(&gate) as _);
-    let mut config = config(directory.path());
-    change(&mut config);
-    let mut cluster = Cluster::on_disk(&aio, config);
-    cluster.wal.make_segments_ahead(&mut cluster.io).unwrap();
-    gate.close();
-    Gated {
-        gate,
-        cluster,
-        _directory: directory,
-    }
-}
+use crate::gated::{Gated, gated};
+use crate::support::{Cluster, insert, length_to_unit_end, within_limit};
 
 impl Gated {
     fn start_flush(&mut self, lsn: Lsn) -> FlushState {
@@ -40,12 +18,6 @@ impl Gated {
 
     fn in_flight(&mut self, lsn: Lsn) -> bool {
         matches!(self.start_flush(lsn), FlushState::InFlight(_))
-    }
-}
-
-impl Drop for Gated {
-    fn drop(&mut self) {
-        self.gate.open();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The write-ahead log through its public API. What does not name a method runs over all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod gated;
 mod support;
 
 mod asynchronous;

@@ -21,6 +21,7 @@ use super::peer::Connection;
 use super::processor_time;
 use super::sample::median_of;
 use super::served::Served;
+use super::work_directory::WorkDirectory;
 use crate::program_error::ProgramError;
 
 /// The table that rows go to, in either server.
@@ -89,19 +90,7 @@ struct Contest {
 /// # Errors
 /// One line.
 pub async fn run(arguments: &Arguments) -> Result<(), ProgramError> {
-    let directory = &arguments.directory;
-    let failed =
-        |error: std::io::Error| ProgramError::new(format!("{}: {error}", directory.display()));
-    std::fs::create_dir(directory).map_err(failed)?;
-    let measured = measure(arguments).await;
-    let removed = std::fs::remove_dir_all(directory).map_err(failed);
-    measured?;
-    removed
-}
-
-async fn measure(arguments: &Arguments) -> Result<(), ProgramError> {
-    let directory = std::path::absolute(&arguments.directory)
-        .map_err(|error| ProgramError::new(error.to_string()))?;
+    let directory = WorkDirectory::make(&arguments.directory)?;
     let time = Duration::from_secs(arguments.seconds.into());
     let pgbench = Pgbench::find(&arguments.pgbench, &directory.join("insert.sql"), TABLE)?;
     let served = Served::start(&directory.join("data"), &arguments.settings).await?;
