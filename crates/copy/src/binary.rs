@@ -183,6 +183,7 @@ impl BinaryDecoder {
     }
 
     /// Reads one complete part and moves on to the next.
+    #[inline(never)]
     fn read_part<S: RowSink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<(), CopyError> {
         match self.part {
             Part::Signature => {
@@ -258,6 +259,7 @@ impl BinaryDecoder {
     }
 
     /// Takes a row's number of fields. False: it was the trailer.
+    #[inline]
     fn begin_row<S: RowSink>(&mut self, count: i16, sink: &mut S) -> Result<bool, CopyError> {
         self.row_number += 1;
         if count == -1 {
@@ -273,11 +275,13 @@ impl BinaryDecoder {
         Ok(true)
     }
 
+    #[inline]
     fn end_row<S: RowSink>(&self, sink: &mut S) -> Result<(), CopyError> {
         sink.end_row().map_err(|error| self.in_row(error))
     }
 
     /// A field's length, which is not -1.
+    #[inline]
     fn field_len(&self, column: usize, len: i32) -> Result<usize, CopyError> {
         let Ok(len) = usize::try_from(len) else {
             return Err(self.in_column(column, CopyError::bad_format("invalid field size")));

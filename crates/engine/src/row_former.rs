@@ -168,17 +168,22 @@ impl RowFormer {
         F: FnOnce(&mut Vec<u8>) -> Result<(), TypeError>,
     {
         let column = self.columns.given[self.seen];
-        match &mut self.gathered {
+        // `write` is called in one place, so that it becomes part of the caller's loop.
+        let (open, out) = match &mut self.gathered {
             None => {
                 self.nulls[column] = false;
-                self.former.push_with(write)?;
+                (Some(self.former.begin_value()), self.former.buffer())
             }
             Some(gathered) => {
                 let value = &mut gathered[column];
                 value.payload.clear();
                 value.is_null = false;
-                write(&mut value.payload)?;
+                (None, &mut value.payload)
             }
+        };
+        write(out)?;
+        if let Some(open) = open {
+            self.former.end_value(open);
         }
         self.seen += 1;
         Ok(())

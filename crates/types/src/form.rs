@@ -45,6 +45,13 @@ pub struct TupleFormer {
     has_varwidth: bool,
 }
 
+/// A value whose payload is being appended.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenValue {
+    /// Where its header begins, or a fixed-length payload.
+    header: usize,
+}
+
 impl TupleFormer {
     /// A former with an empty buffer.
     pub fn new() -> TupleFormer {
@@ -127,28 +134,68 @@ impl TupleFormer {
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let attr = self.next_layout();
+        let value = self.begin_value();
+        write(&mut self.buf)?;
+        self.end_value(value);
+        Ok(())
+    }
+
+    /// The next column's payload is about to be appended to [`buffer`](Self::buffer).
+    ///
+    /// # Panics
+    /// If the row has no further column.
+    #[inline(always)]
+    pub fn begin_value(&mut self) -> OpenValue {
+        let attr = self.layout[self.pushed];
         self.set_not_null();
+        let header = match attr.len {
+            -2 => self.buf.len(),
+            -1 if attr.packable => {
+                let header = self.buf.len();
+                self.buf.push(0);
+                header
+            }
+            -1 => {
+                self.pad(attr);
+                let header = self.buf.len();
+                self.buf.extend_from_slice(&[0; 4]);
+                header
+            }
+            _ => {
+                self.pad(attr);
+                self.buf.len()
+            }
+        };
+        OpenValue { header }
+    }
+
+    /// What a value's payload is appended to.
+    #[inline]
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buf
+    }
+
+    /// The column's payload has been appended.
+    ///
+    /// # Panics
+    /// If it is a fixed-length one and has another length.
+    #[inline(always)]
+    pub fn end_value(&mut self, value: OpenValue) {
+        let OpenValue { header } = value;
+        let attr = self.layout[self.pushed];
+        let written = self.buf.len() - header;
         match attr.len {
-            -1 => self.push_varlena_with(attr, write)?,
+            -1 => {
+                self.has_varwidth = true;
+                self.end_varlena(attr, header, written);
+            }
             -2 => {
                 self.has_varwidth = true;
-                write(&mut self.buf)?;
                 self.buf.push(0);
             }
-            len => {
-                self.pad(attr);
-                let start = self.buf.len();
-                write(&mut self.buf)?;
-                assert_eq!(
-                    self.buf.len() - start,
-                    len as usize,
-                    "payload of a fixed-length type"
-                );
-            }
+            len => assert_eq!(written, len as usize, "payload of a fixed-length type"),
         }
         self.pushed += 1;
-        Ok(())
     }
 
     /// The whole tuple: header, null bitmap if needed, data. The transaction fields of the header
@@ -176,7 +223,8 @@ impl TupleFormer {
             // The bitmap's room turned out not to be needed; part of it becomes the header.
             self.buf[start..self.data_start].fill(0);
         } else if !self.has_null {
-            self.buf[HEAP_TUPLE_HEADER_SIZE..self.data_start].fill(0);
+            // The bitmap of eight columns at most.
+            self.buf[HEAP_TUPLE_HEADER_SIZE] = 0;
         }
         let mut infomask = 0;
         if self.has_null {
@@ -207,10 +255,10 @@ impl TupleFormer {
     /// itself aligned).
     #[inline]
     fn pad(&mut self, attr: AttrLayout) {
-        let missing = attr.align(self.buf.len()) - self.buf.len();
-        if missing > 0 {
-            self.buf.extend_from_slice(&[0; 8][..missing]);
-        }
+        // Eight bytes and less again: cheaper than to write just as many as are missing.
+        let aligned = attr.align(self.buf.len());
+        self.buf.extend_from_slice(&[0; 8]);
+        self.buf.truncate(aligned);
     }
 
     #[inline]
@@ -225,37 +273,29 @@ impl TupleFormer {
         self.buf.extend_from_slice(payload);
     }
 
+    /// Fills the header in, with `written` bytes of it and the payload behind it.
     #[inline]
-    fn push_varlena_with<E>(
-        &mut self,
-        attr: AttrLayout,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.has_varwidth = true;
-        let unpadded = self.buf.len();
+    fn end_varlena(&mut self, attr: AttrLayout, header: usize, written: usize) {
         if !attr.packable {
-            self.pad(attr);
-            let header = self.buf.len();
-            self.buf.extend_from_slice(&[0; 4]);
-            write(&mut self.buf)?;
-            let len = self.buf.len() - header - 4;
-            self.buf[header..header + 4].copy_from_slice(&long_header(len));
-            return Ok(());
+            self.buf[header..header + 4].copy_from_slice(&long_header(written - 4));
+            return;
         }
-        self.buf.push(0);
-        write(&mut self.buf)?;
-        let len = self.buf.len() - unpadded - 1;
+        let len = written - 1;
         if len <= SHORT_PAYLOAD_MAX {
-            self.buf[unpadded] = short_header(len);
-            return Ok(());
+            self.buf[header] = short_header(len);
+        } else {
+            self.make_header_long(attr, header, len);
         }
-        // Too long for the one-byte header: move the payload behind an aligned four-byte one.
+    }
+
+    /// Too long for the one-byte header: moves the payload behind an aligned four-byte one.
+    #[inline(never)]
+    fn make_header_long(&mut self, attr: AttrLayout, unpadded: usize, len: usize) {
         let header = attr.align(unpadded);
         self.buf.resize(header + 4 + len, 0);
         self.buf
             .copy_within(unpadded + 1..unpadded + 1 + len, header + 4);
         self.buf[unpadded..header].fill(0);
         self.buf[header..header + 4].copy_from_slice(&long_header(len));
-        Ok(())
     }
 }

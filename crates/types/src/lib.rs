@@ -36,7 +36,7 @@ pub use column_type::{ColumnType, TypeKind};
 pub use datetime::TimeZone;
 pub use deform::{DeformError, Projection, deform, deform_columns};
 pub use error::{TypeError, sqlstate};
-pub use form::{TupleFormer, TupleTooBig};
+pub use form::{OpenValue, TupleFormer, TupleTooBig};
 pub use identifier::quote_identifier;
 pub use numeric::Numeric;
 pub use string::verify_utf8;

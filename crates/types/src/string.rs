@@ -17,6 +17,30 @@ pub fn verify_utf8(bytes: &[u8]) -> Result<&str, TypeError> {
     }
 }
 
+/// As [`verify_utf8`], for who wants the bytes: what is ASCII, as most text is, needs one look.
+#[inline]
+pub(crate) fn verify_utf8_bytes(bytes: &[u8]) -> Result<&[u8], TypeError> {
+    if is_ascii_without_zero(bytes) {
+        return Ok(bytes);
+    }
+    verify_utf8(bytes).map(str::as_bytes)
+}
+
+/// Looks at all bytes, eight at a time: texts are short, and a loop that may end early is slower.
+#[inline]
+fn is_ascii_without_zero(bytes: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    // A byte's high bit comes up if the byte has it, or if the byte was zero; a borrow from a lower byte
+    // needs a zero there.
+    let found = words.iter().fold(0, |found, word| {
+        let word = u64::from_le_bytes(*word);
+        found | word | word.wrapping_sub(LOW)
+    });
+    found & HIGH == 0 && rest.iter().all(|byte| (1..0x80).contains(byte))
+}
+
 /// Whether any byte is zero. Short texts are the rule, so this does without a call to `memchr`.
 #[inline]
 fn has_zero(bytes: &[u8]) -> bool {

@@ -11,7 +11,7 @@ use crate::float;
 use crate::integer::{self, push_i64, push_u64};
 use crate::numeric;
 use crate::oids;
-use crate::string::{self, NAMEDATALEN, verify_utf8};
+use crate::string::{self, NAMEDATALEN, verify_utf8, verify_utf8_bytes};
 use crate::style::{InputStyle, OutputStyle};
 use crate::system;
 
@@ -160,17 +160,28 @@ fn put_timestamp(bytes: &[u8], typmod: i32, out: &mut Vec<u8>) -> Result<(), Typ
 ///
 /// # Errors
 /// 08P01 if bytes are missing, 22P03 if some are left over, and the type's own.
-#[inline]
+#[inline(always)]
 pub fn input_binary(ty: &ColumnType, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TypeError> {
+    // The commonest go without a call.
     match ty.kind() {
-        TypeKind::Int4 | TypeKind::Float4 => put_swapped::<4>(bytes, out)?,
-        TypeKind::Int8 | TypeKind::Float8 => put_swapped::<8>(bytes, out)?,
+        TypeKind::Int4 | TypeKind::Float4 => put_swapped::<4>(bytes, out),
+        TypeKind::Int8 | TypeKind::Float8 => put_swapped::<8>(bytes, out),
+        TypeKind::Text => {
+            out.extend_from_slice(verify_utf8_bytes(bytes)?);
+            Ok(())
+        }
+        TypeKind::Timestamp | TypeKind::Timestamptz => put_timestamp(bytes, ty.typmod(), out),
+        _ => input_other_binary(ty, bytes, out),
+    }
+}
+
+#[inline(never)]
+fn input_other_binary(ty: &ColumnType, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TypeError> {
+    match ty.kind() {
         TypeKind::Int2 => put_swapped::<2>(bytes, out)?,
-        TypeKind::Text => out.extend_from_slice(verify_utf8(bytes)?.as_bytes()),
         TypeKind::Varchar => string::put_varchar(verify_utf8(bytes)?, ty.typmod(), out)?,
         TypeKind::Bpchar => string::put_bpchar(verify_utf8(bytes)?, ty.typmod(), out)?,
         TypeKind::Numeric => numeric::input_binary(bytes, ty.typmod(), out)?,
-        TypeKind::Timestamp | TypeKind::Timestamptz => put_timestamp(bytes, ty.typmod(), out)?,
         TypeKind::Date => {
             let value = i32::from_be_bytes(exactly(bytes)?);
             if !datetime::date_is_valid(value) {
