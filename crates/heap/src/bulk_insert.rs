@@ -269,7 +269,10 @@ impl BulkInsert {
         let logged = CriticalSection::run("heap multi-insert", |section| {
             guard.mark_dirty();
             let mut page = PageMut::new(&mut guard);
-            if made_anew {
+            if page.view().is_new() {
+                // As it was extended: not zeroed a second time.
+                page.init_zeros(0);
+            } else if made_anew {
                 page.init(0);
             }
             let mut offsets = Vec::new();

@@ -341,10 +341,20 @@ impl<'a> PageMut<'a> {
     /// # Panics
     /// If the header and the special space do not fit a page: a mistake of the caller.
     pub fn init(&mut self, special_size: usize) {
+        self.0.fill(0);
+        self.init_zeros(special_size);
+    }
+
+    /// As [`init`](Self::init), of a page that is all zeros, as one that [`is_new`](PageRef::is_new) is
+    /// where pages have been verified: only the header is written.
+    ///
+    /// # Panics
+    /// As [`init`](Self::init).
+    pub fn init_zeros(&mut self, special_size: usize) {
+        debug_assert!(self.0.iter().all(|byte| *byte == 0), "not a page of zeros");
         let special_size = max_align(special_size);
         assert!(special_size <= BLCKSZ - PAGE_HEADER_SIZE);
         let special = (BLCKSZ - special_size) as u16;
-        self.0.fill(0);
         self.put_u16(LOWER, PAGE_HEADER_SIZE as u16);
         self.put_u16(UPPER, special);
         self.put_u16(SPECIAL, special);
