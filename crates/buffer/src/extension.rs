@@ -53,13 +53,16 @@ impl BufferPool {
         ctx: &mut IoContext,
         rel_fork: RelFork,
         count: u32,
-        strategy: Option<&mut Strategy>,
+        mut strategy: Option<&mut Strategy>,
         wanted: impl FnOnce(BlockNumber) -> u32,
         added: impl FnOnce(Range<BlockNumber>),
     ) -> Result<Vec<PinnedBuffer>, BufferError> {
         assert!(count > 0, "an extension by no blocks");
         let account = IoAccount::of(strategy.as_deref());
-        let mut victims = self.victims(ctx, count, strategy)?;
+        let ahead = strategy
+            .as_ref()
+            .map_or(0, |ring| ring.space_ahead_blocks());
+        let mut victims = self.victims(ctx, count, strategy.as_deref_mut())?;
         let guard = self.lock_extension(rel_fork);
         let first = self.nblocks(rel_fork)?;
         victims.truncate(wanted(first) as usize);
@@ -78,7 +81,7 @@ impl BufferPool {
         }
         let extended = self
             .smgr()
-            .extend(rel_fork.rel, rel_fork.fork, first, count);
+            .extend(rel_fork.rel, rel_fork.fork, first, count, ahead);
         if let Err(error) = extended {
             // Under the lock: the next one whose turn it is would take them for its blocks' buffers.
             for buffer in buffers {
@@ -97,6 +100,9 @@ impl BufferPool {
                 self.reset_stale(ctx, &buffers[nth], first + nth as u32)?;
             }
             added(blocks);
+        }
+        if let Some(ring) = strategy {
+            ring.note_extended(count);
         }
         let near = buffers[0].index();
         self.counters.add(account, near, Count::Extends, 1);

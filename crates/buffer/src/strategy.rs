@@ -42,7 +42,15 @@ pub struct Strategy {
     /// Buffers that were dirty when their turn came, on their way to being clean, oldest first. At most
     /// as many as there are slots; they count as the pool's, not as the ring's.
     let_go: VecDeque<u32>,
+    /// Blocks that a fork was extended by through the ring.
+    extended_blocks: u32,
 }
+
+/// Once a ring has extended its fork by so many blocks, space on disk is taken ahead,
+const SPACE_AHEAD_FROM_BLOCKS: u32 = (1 << 20) / BLCKSZ as u32;
+
+/// up to so much.
+const MAX_SPACE_AHEAD_BLOCKS: u32 = (16 << 20) / BLCKSZ as u32;
 
 impl Strategy {
     /// An empty ring of `kind` over `pool`.
@@ -54,6 +62,7 @@ impl Strategy {
             slots,
             current,
             let_go: VecDeque::new(),
+            extended_blocks: 0,
         }
     }
 
@@ -71,6 +80,25 @@ impl Strategy {
     /// `GetAccessStrategyPinLimit`): half, so that there are always some to reuse.
     pub(crate) fn pin_limit(&self) -> usize {
         (self.slots.len() / 2).max(1)
+    }
+
+    /// The blocks for which an extension should take space ahead: no more than there are extended
+    /// already.
+    pub(crate) fn space_ahead_blocks(&self) -> u32 {
+        if self.extended_blocks < SPACE_AHEAD_FROM_BLOCKS {
+            0
+        } else {
+            self.extended_blocks.min(MAX_SPACE_AHEAD_BLOCKS)
+        }
+    }
+
+    pub(crate) fn note_extended(&mut self, blocks: u32) {
+        self.extended_blocks = self.extended_blocks.saturating_add(blocks);
+    }
+
+    /// Whether an extension may have taken space ahead.
+    pub fn may_have_space_ahead(&self) -> bool {
+        self.extended_blocks > SPACE_AHEAD_FROM_BLOCKS
     }
 
     /// Moves to the next slot and gives its buffer.

@@ -161,6 +161,7 @@ pub struct BulkInsert {
     fresh: VecDeque<PinnedBuffer>,
     current: Option<Target>,
     next_extension_pages: u32,
+    has_space_ahead: bool,
     /// Ranges of blocks that this load added, in order; adjacent ones merged.
     extended: Vec<Range<BlockNumber>>,
     tuples: u64,
@@ -189,6 +190,7 @@ impl BulkInsert {
             fresh: VecDeque::new(),
             current: None,
             next_extension_pages: 1,
+            has_space_ahead: false,
             extended: Vec::new(),
             tuples: 0,
             logged_tuples: Vec::new(),
@@ -423,6 +425,7 @@ impl BulkInsert {
             .pool
             .extend(io, self.fork, count, Some(&mut self.strategy))?
             .into();
+        self.has_space_ahead = self.strategy.may_have_space_ahead();
         for buffer in &self.fresh {
             let block = buffer.block();
             match self.extended.last_mut() {
@@ -449,7 +452,20 @@ impl BulkInsert {
             self.spare.push_empty(buffer.block());
         }
         self.write_stream.finish(io)?;
+        self.release_space_ahead();
         Ok(unused)
+    }
+
+    /// Space on disk that the extensions have taken ahead goes back, once.
+    fn release_space_ahead(&mut self) {
+        if !std::mem::take(&mut self.has_space_ahead) {
+            return;
+        }
+        let RelFork { rel, fork } = self.fork;
+        if let Err(error) = self.pool.smgr().release_space_ahead(rel, fork) {
+            // No harm to the table, whose length is known without it.
+            tracing::warn!(%error, "space that a load had taken ahead could not be given back");
+        }
     }
 
     /// The table's blocks from `first` on, which this load extended in vain, are gone.
@@ -465,6 +481,13 @@ impl BulkInsert {
     /// anybody's once it has committed.
     pub fn take_spare(&mut self) -> SparePages {
         std::mem::take(&mut self.spare)
+    }
+}
+
+impl Drop for BulkInsert {
+    fn drop(&mut self) {
+        // A load that failed.
+        self.release_space_ahead();
     }
 }
 

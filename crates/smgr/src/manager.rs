@@ -33,10 +33,18 @@ impl Default for SmgrConfig {
     }
 }
 
-/// The length of a fork, once somebody asked. The lock is held by who finds it out or changes it.
+/// The length of a fork, once somebody asked.
 struct ForkSize {
     blocks: AtomicU64,
-    change: Mutex<()>,
+    /// Held by who finds the length out or changes it.
+    change: Mutex<SpaceAhead>,
+}
+
+/// Where the space ends that was allocated ahead of a fork's end; none was if that is not beyond the
+/// fork's end. The files are longer by it than the fork: with zeros.
+#[derive(Default)]
+struct SpaceAhead {
+    end: BlockNumber,
 }
 
 const UNKNOWN: u64 = u64::MAX;
@@ -53,8 +61,14 @@ impl ForkSize {
         self.blocks.store(u64::from(blocks), Ordering::Release);
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        // Nothing but the atomic is guarded, which is whole at any time.
+    /// The files tell the length again.
+    fn forget(&self, space: &mut SpaceAhead) {
+        *space = SpaceAhead::default();
+        self.blocks.store(UNKNOWN, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SpaceAhead> {
+        // Both are numbers, which are whole at any time.
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,7 +209,7 @@ impl Smgr {
     fn remove(&self, rel: RelFileLocator, keep_first: bool) -> Result<(), SmgrError> {
         for fork in ForkNumber::ALL {
             let size = self.size(rel, fork);
-            let _change = size.lock();
+            let mut change = size.lock();
             let mut segment = 0;
             if keep_first && fork == ForkNumber::Main {
                 self.empty_until_checkpoint(SegmentKey { rel, fork, segment })?;
@@ -206,7 +220,7 @@ impl Smgr {
             while self.unlink_segment(SegmentKey { rel, fork, segment })? {
                 segment += 1;
             }
-            size.blocks.store(UNKNOWN, Ordering::Release);
+            size.forget(&mut change);
             self.sizes
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -311,15 +325,20 @@ impl Smgr {
     /// Makes the fork at least `from_block + count` blocks long. New blocks read as zeros and have
     /// their space on disk, so that writing them later cannot fail for want of it; when the disk is
     /// full nothing changes.
+    ///
+    /// If space has to be allocated, it is for `ahead` blocks more where the disk has them, for later
+    /// extensions: a file system may let an allocation wait for every direct write to the file that is in
+    /// flight, as ext4 does. [`Smgr::release_space_ahead`] gives back what was not needed.
     pub fn extend(
         &self,
         rel: RelFileLocator,
         fork: ForkNumber,
         from_block: BlockNumber,
         count: u32,
+        ahead: u32,
     ) -> Result<(), SmgrError> {
         let size = self.size(rel, fork);
-        let _change = size.lock();
+        let mut space = size.lock();
         let old = self.nblocks_locked(rel, fork, &size)?;
         // The last block number is not one (PostgreSQL's InvalidBlockNumber).
         let new = from_block
@@ -328,18 +347,62 @@ impl Smgr {
             .ok_or_else(|| SmgrError::TooLong {
                 path: rel.path(fork),
             })?;
-        let mut block = old;
-        while block < new {
-            let until = new.min(block.saturating_add(segment_remaining(block)));
+        if new <= old {
+            return Ok(());
+        }
+        let allocated = old.max(space.end);
+        if new > allocated {
+            // Within the segment that the fork will end in, whose last block may be the last of all.
+            let last = new - 1;
+            let ahead = ahead
+                .min(segment_remaining(last) - 1)
+                .min(u32::MAX - 1 - new);
+            if ahead > 0 && self.allocate(rel, fork, allocated, new + ahead).is_ok() {
+                space.end = new + ahead;
+            } else {
+                // What is asked for may fit where more does not.
+                self.allocate(rel, fork, allocated, new)?;
+            }
+        }
+        size.set(new);
+        Ok(())
+    }
+
+    /// Gives back the space ahead of the fork's end.
+    ///
+    /// # Errors
+    /// A file cannot be cut: it stays longer than the fork.
+    pub fn release_space_ahead(
+        &self,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+    ) -> Result<(), SmgrError> {
+        let size = self.size(rel, fork);
+        let mut space = size.lock();
+        let Some(blocks) = size.known().filter(|&blocks| space.end > blocks) else {
+            return Ok(());
+        };
+        let end = std::mem::take(&mut *space).end;
+        self.truncate_locked(rel, fork, blocks, end)
+    }
+
+    /// Makes the files, which hold `from` blocks, long enough for `to`.
+    fn allocate(
+        &self,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+        from: BlockNumber,
+        to: BlockNumber,
+    ) -> Result<(), SmgrError> {
+        let mut block = from;
+        while block < to {
+            let until = to.min(block.saturating_add(segment_remaining(block)));
             if let Err(error) = self.extend_segment(rel, fork, block, until - block) {
                 // Give back what this call allocated; the first error is the one to tell.
-                let _ = self.truncate_locked(rel, fork, old, block);
+                let _ = self.truncate_locked(rel, fork, from, block);
                 return Err(error);
             }
             block = until;
-        }
-        if new > old {
-            size.set(new);
         }
         Ok(())
     }
@@ -390,7 +453,7 @@ impl Smgr {
         blocks: BlockNumber,
     ) -> Result<(), SmgrError> {
         let size = self.size(rel, fork);
-        let _change = size.lock();
+        let mut space = size.lock();
         let old = self.nblocks_locked(rel, fork, &size)?;
         if blocks > old {
             let path = rel.path(fork);
@@ -400,11 +463,12 @@ impl Smgr {
                 blocks: old,
             });
         }
-        let result = self.truncate_locked(rel, fork, blocks, old);
+        let allocated = old.max(std::mem::take(&mut *space).end);
+        let result = self.truncate_locked(rel, fork, blocks, allocated);
         match result {
             Ok(()) => size.set(blocks),
             // What is left is whatever it is; ask again.
-            Err(_) => size.blocks.store(UNKNOWN, Ordering::Release),
+            Err(_) => size.forget(&mut space),
         }
         result
     }
@@ -559,7 +623,7 @@ impl Smgr {
         Arc::clone(sizes.entry(key).or_insert_with(|| {
             Arc::new(ForkSize {
                 blocks: AtomicU64::new(UNKNOWN),
-                change: Mutex::new(()),
+                change: Mutex::new(SpaceAhead::default()),
             })
         }))
     }

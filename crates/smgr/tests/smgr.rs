@@ -105,8 +105,12 @@ fn forks_cross_segments_of_one_gibibyte() {
     let rig = Rig::new();
     assert_eq!(segment_remaining(RELSEG_SIZE - 1), 1);
     rig.smgr.create(rel(1), MAIN, false).unwrap();
-    rig.smgr.extend(rel(1), MAIN, 0, RELSEG_SIZE - 2).unwrap();
-    rig.smgr.extend(rel(1), MAIN, RELSEG_SIZE - 2, 5).unwrap();
+    rig.smgr
+        .extend(rel(1), MAIN, 0, RELSEG_SIZE - 2, 0)
+        .unwrap();
+    rig.smgr
+        .extend(rel(1), MAIN, RELSEG_SIZE - 2, 5, 0)
+        .unwrap();
     assert_eq!(rig.blocks_of("1"), u64::from(RELSEG_SIZE));
     assert_eq!(rig.blocks_of("1.1"), 3);
     for smgr in [&rig.smgr, &rig.afresh()] {
@@ -130,8 +134,48 @@ fn forks_cross_segments_of_one_gibibyte() {
     rig.smgr.truncate(rel(1), MAIN, 5).unwrap();
     assert_eq!(rig.blocks_of("1"), 5);
     assert_eq!(rig.smgr.nblocks(rel(1), MAIN).unwrap(), 5);
-    let error = rig.smgr.extend(rel(1), MAIN, 5, u32::MAX - 5).unwrap_err();
+    let error = rig
+        .smgr
+        .extend(rel(1), MAIN, 5, u32::MAX - 5, 0)
+        .unwrap_err();
     assert_eq!(error.sqlstate(), "54000");
+    rig.smgr.unlink(rel(1)).unwrap();
+    assert!(!rig.path("1").exists() && !rig.path("1.1").exists());
+}
+
+#[test]
+fn space_ahead_stays_within_a_segment_and_goes_with_a_cut() {
+    let rig = Rig::new();
+    rig.smgr.create(rel(1), MAIN, false).unwrap();
+    rig.smgr.extend(rel(1), MAIN, 0, 10, 6).unwrap();
+    assert_eq!(rig.smgr.nblocks(rel(1), MAIN).unwrap(), 10);
+    assert_eq!(rig.blocks_of("1"), 16);
+    // Whoever asks the files counts the zeros, as after a crash.
+    assert_eq!(rig.afresh().nblocks(rel(1), MAIN).unwrap(), 16);
+    rig.smgr.extend(rel(1), MAIN, 10, 6, 100).unwrap();
+    assert_eq!(rig.blocks_of("1"), 16);
+    rig.smgr.extend(rel(1), MAIN, 16, 2, 100).unwrap();
+    assert_eq!(rig.blocks_of("1"), 118);
+    rig.smgr.truncate(rel(1), MAIN, 12).unwrap();
+    assert_eq!(rig.blocks_of("1"), 12);
+    rig.smgr.extend(rel(1), MAIN, 12, 1, 0).unwrap();
+    assert_eq!(rig.blocks_of("1"), 13);
+
+    rig.smgr
+        .extend(rel(1), MAIN, 13, RELSEG_SIZE - 15, 7)
+        .unwrap();
+    assert_eq!(rig.blocks_of("1"), u64::from(RELSEG_SIZE));
+    assert!(!rig.path("1.1").exists());
+    rig.smgr
+        .extend(rel(1), MAIN, RELSEG_SIZE - 2, 3, 7)
+        .unwrap();
+    assert_eq!(rig.blocks_of("1.1"), 8);
+    rig.smgr.release_space_ahead(rel(1), MAIN).unwrap();
+    assert_eq!(rig.blocks_of("1.1"), 1);
+    assert_eq!(rig.afresh().nblocks(rel(1), MAIN).unwrap(), RELSEG_SIZE + 1);
+    rig.smgr
+        .extend(rel(1), MAIN, RELSEG_SIZE + 1, 1, 9)
+        .unwrap();
     rig.smgr.unlink(rel(1)).unwrap();
     assert!(!rig.path("1").exists() && !rig.path("1.1").exists());
 }
@@ -148,7 +192,7 @@ fn open_files_are_limited_and_a_partial_block_does_not_count() {
     );
     for number in 1..=20 {
         rig.smgr.create(rel(number), MAIN, false).unwrap();
-        rig.smgr.extend(rel(number), MAIN, 0, number).unwrap();
+        rig.smgr.extend(rel(number), MAIN, 0, number, 0).unwrap();
         assert!(rig.smgr.open_files() <= 4);
     }
     let file = fs::OpenOptions::new()
@@ -230,7 +274,9 @@ fn every_segment_written_is_synced_once_and_failures_are_told() {
     rig.smgr.sync_all(&mut ctx).unwrap();
     assert!(taken().is_empty());
 
-    rig.smgr.extend(rel(3), MAIN, 0, RELSEG_SIZE + 1).unwrap();
+    rig.smgr
+        .extend(rel(3), MAIN, 0, RELSEG_SIZE + 1, 0)
+        .unwrap();
     rig.smgr.register_sync(rel(2), MAIN, 0);
     rig.smgr.register_sync(rel(1), MAIN, 0);
     // A file that is gone has nothing to sync.
@@ -333,7 +379,9 @@ fn reads_past_the_pool_and_syncs_say_what_they_are_on() {
     let rig = Rig::over(aio, SmgrConfig::default());
     let mut io = rig.aio.issuer(1).unwrap();
     rig.smgr.create(rel(1), MAIN, false).unwrap();
-    rig.smgr.extend(rel(1), MAIN, 0, RELSEG_SIZE + 8).unwrap();
+    rig.smgr
+        .extend(rel(1), MAIN, 0, RELSEG_SIZE + 8, 0)
+        .unwrap();
     let rows = || {
         let rows = rig.aio.in_flight().into_iter();
         let row = rows.map(|row| (row.op, row.target.kind, row.desc));
@@ -411,7 +459,7 @@ fn a_dropped_relations_number_is_taken_until_a_checkpoint_has_passed() {
     let map = rig.dir.path().join(rel(7).path(ForkNumber::Vm));
     rig.smgr.create(rel(7), MAIN, false).unwrap();
     rig.smgr.create(rel(7), ForkNumber::Vm, false).unwrap();
-    rig.smgr.extend(rel(7), MAIN, 0, 4).unwrap();
+    rig.smgr.extend(rel(7), MAIN, 0, 4, 0).unwrap();
 
     // Asked for during a checkpoint: the next one's.
     rig.smgr.begin_checkpoint();

@@ -75,7 +75,7 @@ fn a_run_ends_with_its_segment() {
     let mut ctx = rig.issuer();
     rig.smgr.create(REL, ForkNumber::Main, false).unwrap();
     rig.smgr
-        .extend(REL, ForkNumber::Main, 0, RELSEG_SIZE + 16)
+        .extend(REL, ForkNumber::Main, 0, RELSEG_SIZE + 16, 0)
         .unwrap();
     let blocks = RELSEG_SIZE - 5..RELSEG_SIZE + 8;
     let mut stream = rig.stream(true, blocks.clone());

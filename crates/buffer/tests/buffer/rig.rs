@@ -3,7 +3,7 @@
 use crate::fake_log::FakeLog;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use trunkline_aio::{
     Aio, AioConfig, Completions, Executor, File, InFlight, IoContext, IoRequest, Method,
@@ -234,6 +234,10 @@ impl Default for Options {
 pub struct FillableStorage {
     os: OsStorage,
     pub full: AtomicBool,
+    /// Whether more than a megabyte at a time is too much.
+    pub has_only_megabytes: AtomicBool,
+    /// Allocations that succeeded.
+    pub allocations: AtomicUsize,
 }
 
 impl Storage for FillableStorage {
@@ -247,12 +251,16 @@ impl Storage for FillableStorage {
         self.os.set_len(file, len_bytes)
     }
     fn allocate(&self, file: &File, offset: u64, len_bytes: u64) -> std::io::Result<()> {
-        if self.full.load(Ordering::SeqCst) {
+        let is_much = len_bytes > 1 << 20;
+        let is_too_much = is_much && self.has_only_megabytes.load(Ordering::SeqCst);
+        if is_too_much || self.full.load(Ordering::SeqCst) {
             // Like a real file system, that gives what it has and then refuses.
             self.os.allocate(file, offset, len_bytes / 2)?;
             return Err(std::io::Error::from_raw_os_error(28));
         }
-        self.os.allocate(file, offset, len_bytes)
+        self.os.allocate(file, offset, len_bytes)?;
+        self.allocations.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
     fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
         self.os.rename(from, to)

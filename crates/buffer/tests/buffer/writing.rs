@@ -235,6 +235,7 @@ fn a_load_through_a_ring_extends_fills_and_writes() {
             }
         }
         stream.finish(&mut ctx).unwrap();
+        rig.smgr.release_space_ahead(REL, ForkNumber::Main).unwrap();
         assert_on_disk(&rig, blocks, 11);
         assert!(
             rig.evict(&mut ctx) <= 16,
@@ -271,6 +272,56 @@ fn a_full_disk_extends_nothing() {
             (10..18).collect::<Vec<_>>()
         );
         drop(new);
+        rig.evict(&mut ctx);
+    }
+}
+
+#[test]
+fn a_load_takes_space_ahead_and_gives_back_what_it_did_not_need() {
+    for over in ALL {
+        let rig = Rig::new(over, Options::default());
+        let mut ctx = rig.issuer();
+        rig.smgr.create(REL, ForkNumber::Main, false).unwrap();
+        let mut ring = Strategy::new(&rig.pool, StrategyKind::BulkWrite);
+        let mut extend = |blocks: u32| {
+            let before = rig.pool.nblocks(MAIN).unwrap();
+            let allocations = rig.storage.allocations.load(Ordering::SeqCst);
+            let mut left = blocks;
+            while left > 0 {
+                let new = rig
+                    .pool
+                    .extend(&mut ctx, MAIN, left.min(8), Some(&mut ring));
+                left -= new.unwrap().len() as u32;
+            }
+            assert_eq!(rig.pool.nblocks(MAIN).unwrap(), before + blocks);
+            rig.storage.allocations.load(Ordering::SeqCst) - allocations
+        };
+        let file_blocks = || std::fs::metadata(rig.path()).unwrap().len() / BLCKSZ as u64;
+
+        assert!(extend(128) >= 16, "a small load takes what it needs");
+        assert_eq!(file_blocks(), 128);
+        assert_eq!(extend(8), 1, "and a larger one as much as it has again");
+        assert_eq!(file_blocks(), 128 + 8 + 128);
+        assert_eq!(extend(128), 0);
+        assert_eq!(file_blocks(), 128 + 8 + 128);
+
+        // What is asked for fits, more does not.
+        rig.storage.has_only_megabytes.store(true, Ordering::SeqCst);
+        assert_eq!(extend(8), 1);
+        assert_eq!(file_blocks(), 272);
+        rig.storage
+            .has_only_megabytes
+            .store(false, Ordering::SeqCst);
+        assert_eq!(extend(8), 1);
+        assert_eq!(file_blocks(), 280 + 272);
+
+        let release = || rig.smgr.release_space_ahead(MAIN.rel, MAIN.fork);
+        release().unwrap();
+        assert_eq!((file_blocks(), rig.pool.nblocks(MAIN).unwrap()), (280, 280));
+        release().unwrap();
+        assert_eq!(file_blocks(), 280);
+        assert_eq!(extend(8), 1);
+        assert_eq!(file_blocks(), 288 + 280);
         rig.evict(&mut ctx);
     }
 }

@@ -381,7 +381,7 @@ impl Recovery {
             let blocks = pool.nblocks(rel_fork).unwrap();
             if *block >= blocks {
                 pool.smgr()
-                    .extend(TABLE, *fork, blocks, block + 1 - blocks)
+                    .extend(TABLE, *fork, blocks, block + 1 - blocks, 0)
                     .unwrap();
             }
             write_page(disk, &recovery, *fork, *block, page);
