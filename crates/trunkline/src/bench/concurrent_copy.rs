@@ -115,10 +115,13 @@ pub async fn run(arguments: &Arguments) -> Result<(), ProgramError> {
         let file = format!("{seen_as}/{name}");
         peer = Some(Contestant::start(conninfo, arguments.clients, file, processes).await?);
     }
-    // A first round pays for memory and files that later ones reuse.
+    // A first round pays for memory and files that later ones reuse: the log's segments among them,
+    // which the checkpoint before each round makes free.
     for repetition in 0..=common.repetitions {
         for contestant in [Some(&mut ours), peer.as_mut()].into_iter().flatten() {
             contestant.load().await?;
+            // So that the next one does not find the disk busy with what this one has left to write.
+            contestant.checkpoint().await?;
             if repetition == 0 {
                 contestant.rounds.clear();
             }
@@ -170,6 +173,7 @@ impl Contestant {
                 .run(&format!("TRUNCATE {}", client.table))
                 .await?;
         }
+        self.checkpoint().await?;
         let before = self.processes.as_ref().map(processor_time::seconds);
         let barrier = Arc::new(Barrier::new(self.clients.len() + 1));
         let mut loads = Vec::new();
@@ -204,6 +208,13 @@ impl Contestant {
             latencies,
         });
         Ok(())
+    }
+
+    async fn checkpoint(&self) -> Result<(), ProgramError> {
+        match self.clients.first() {
+            Some(client) => client.connection.run("CHECKPOINT").await,
+            None => Ok(()),
+        }
     }
 
     /// Of all loads' times: how far they are from the mean, in parts of it.
