@@ -436,6 +436,7 @@ fn checkpoint_config(settings: &ServerSettings, wal_config: &WalConfig) -> Check
         completion_target: settings.real("checkpoint_completion_target"),
         io_concurrency: usize_setting(settings, "checkpoint_io_concurrency"),
         wal_distance_bytes: checkpoint_distance_bytes(wal_config),
+        warning: Duration::from_secs(settings.integer("checkpoint_warning").unsigned_abs()),
         log: settings.switch("log_checkpoints"),
     }
 }
