@@ -7,11 +7,14 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use trunkline_aio::{Alarm, AlarmAction, Alarms, Clock, OsStorage, Storage};
+use trunkline_aio::{
+    Alarm, AlarmAction, Alarms, Clock, Executor, IoRequest, Op, OsStorage, Storage, SyncMethod,
+    SystemCalls,
+};
 use trunkline_engine::{
     CheckpointerStep, Database, Foundation, InitOptions, Session, initialise_with,
 };
@@ -158,6 +161,14 @@ fn a_long_recovery_tells_how_far_it_is() {
         let mut last = redo;
         let mut elapsed_s = 0;
         let mut told = 0;
+        let syncing = "syncing data directory (fsync), elapsed time: ";
+        let is_syncing_told = lines.iter().any(|(_, line)| {
+            line.strip_prefix(syncing).is_some_and(|rest| {
+                let path = rest.split_once(".00 s, current path: ").unwrap().1;
+                path.starts_with(directory.path().to_str().unwrap())
+            })
+        });
+        assert_eq!(is_syncing_told, is_told, "{lines:#?}");
         for (_, line) in &lines {
             let start = "redo in progress, elapsed time: ";
             let Some((elapsed, lsn)) = line
@@ -224,10 +235,74 @@ fn a_recovery_is_told_in_postgresqls_words() {
         rig.session()
     });
     drop(session);
+    let is_told = |start: &str| lines.iter().any(|(_, line)| line.starts_with(start));
     assert!(
-        !lines.iter().any(|(_, line)| line.contains("redo starts")),
+        is_told("database system was shut down at 20") && !is_told("redo starts"),
         "{lines:#?}"
     );
+}
+
+/// `initdb --waldir`'s way, and what `pg_checksums --disable` makes of a cluster.
+#[test]
+fn a_cluster_recovers_with_its_log_elsewhere_and_without_checksums() {
+    let mut rig = Rig::new();
+    let mut session = rig.session();
+    assert!(rig.database().settings().switch("data_checksums"));
+    create(&mut session, "t").unwrap();
+    drop(session);
+    rig.stop();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (pg_wal, moved) = (rig.path.join("pg_wal"), elsewhere.path().join("wal"));
+    copy_directory(&pg_wal, &moved).unwrap();
+    std::fs::remove_dir_all(&pg_wal).unwrap();
+    std::os::unix::fs::symlink(&moved, &pg_wal).unwrap();
+    let mut without = control(&rig.path);
+    without.data_checksum_version = 0;
+    std::fs::write(
+        rig.path.join("global/pg_control"),
+        without.encode().as_slice(),
+    )
+    .unwrap();
+    let database = Database::open(&rig.path, &options("sync")).unwrap();
+    assert!(!database.settings().switch("data_checksums"));
+    let mut session = database.session("postgres", &[]).unwrap();
+    load(&mut session, "t", 1000, false).unwrap();
+    drop(session);
+    drop(database);
+    let disk = Arc::new(SyncedFiles::default());
+    let foundation = Foundation {
+        method: Some(Arc::new(SyncMethod::new(Arc::clone(&disk) as _))),
+        ..Foundation::default()
+    };
+    let database = Database::open_on(foundation, &rig.path, &options("sync")).unwrap();
+    let synced = disk.paths.lock().unwrap().clone();
+    let is_synced = |end: &str| synced.iter().any(|path| path.ends_with(end));
+    assert!(is_synced("pg_wal/000000010000000000000001"), "{synced:#?}");
+    let mut session = database.session("postgres", &[]).unwrap();
+    assert_eq!(count(&mut session, "t").unwrap(), 1000);
+    drop(session);
+    database.stop().unwrap();
+}
+
+/// Notes which files were synced before anything was written.
+#[derive(Default)]
+struct SyncedFiles {
+    paths: Mutex<Vec<PathBuf>>,
+    has_written: AtomicBool,
+}
+
+impl Executor for SyncedFiles {
+    fn execute(&self, request: &IoRequest) -> i32 {
+        match request.op() {
+            Op::Writev => self.has_written.store(true, Ordering::SeqCst),
+            Op::Fsync if !self.has_written.load(Ordering::SeqCst) => {
+                let path = request.file().unwrap().path().to_owned();
+                self.paths.lock().unwrap().push(path);
+            }
+            _ => {}
+        }
+        SystemCalls.execute(request)
+    }
 }
 
 #[test]
@@ -314,14 +389,34 @@ fn what_cannot_be_recovered_is_refused_and_nothing_changes() {
         assert!(before == after, "pg_control has changed");
         error.sqlstate()
     };
-    for name in ["backup_label", "standby.signal", "recovery.signal"] {
+    for name in [
+        "backup_label",
+        "standby.signal",
+        "recovery.signal",
+        "recovery.conf",
+    ] {
         std::fs::write(path.join(name), "").unwrap();
         assert_eq!(refused(name), "0A000");
         std::fs::remove_file(path.join(name)).unwrap();
     }
-    std::fs::create_dir(path.join("pg_tblspc/16999")).unwrap();
-    assert_eq!(refused("tablespaces are not supported"), "0A000");
-    std::fs::remove_dir(path.join("pg_tblspc/16999")).unwrap();
+    for (entry, words) in [
+        (
+            "pg_tblspc/16999",
+            "it has the tablespace 16999, and tablespaces are not supported",
+        ),
+        (
+            "pg_twophase/0000000000000304",
+            "it has the prepared transaction 0000000000000304, and prepared",
+        ),
+        (
+            "pg_replslot/one",
+            "it has the replication slot one, and replication slots are not",
+        ),
+    ] {
+        std::fs::create_dir(path.join(entry)).unwrap();
+        assert_eq!(refused(words), "0A000");
+        std::fs::remove_dir(path.join(entry)).unwrap();
+    }
     let segment = path.join("pg_wal/000000010000000000000001");
     let log = std::fs::read(&segment).unwrap();
     std::fs::remove_file(&segment).unwrap();
