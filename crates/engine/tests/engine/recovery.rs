@@ -346,6 +346,31 @@ fn an_unlogged_table_survives_a_stop_and_is_empty_after_a_crash() {
     assert!(!after.exists());
 }
 
+/// A power cut may keep the cut of a table's first segment, and not the removal of the later ones.
+#[test]
+fn segments_that_a_cut_has_left_go_with_its_redo() {
+    let mut rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 100, false).unwrap();
+    let mut io = session.issuer().unwrap();
+    rig.database().checkpoint(&mut io).unwrap();
+    drop(io);
+    load(&mut session, "t", 3000, true).unwrap_err();
+    // Another commit, so that the record of the cut is durable.
+    load(&mut session, "t", 1, false).unwrap();
+    let main = file(&mut session, "t");
+    drop(session);
+    let named = |end: &str| PathBuf::from(format!("{}{end}", main.display()));
+    for end in [".1", ".3", "0.1", "_vm.1"] {
+        std::fs::write(named(end), [1; 8192]).unwrap();
+    }
+    rig.crash();
+    assert!(!named(".1").exists() && !named(".3").exists());
+    assert!(named("0.1").exists(), "it is another table's");
+    assert_eq!(count(&mut rig.session(), "t").unwrap(), 101);
+}
+
 #[test]
 fn a_commit_that_does_not_wait_is_durable_when_the_wal_writer_has_been() {
     let foundation = Foundation {
