@@ -459,6 +459,61 @@ fn what_cannot_be_recovered_is_refused_and_nothing_changes() {
     assert_eq!(count(&mut found, "t").unwrap(), 100);
 }
 
+#[test]
+fn a_control_file_of_another_kind_of_cluster_is_refused_and_nothing_changes() {
+    let rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let path = copy.path().join("data");
+    copy_directory(&rig.path, &path).unwrap();
+    std::fs::remove_file(path.join("postmaster.pid")).unwrap();
+    let good = control(&path);
+    let file = path.join("global/pg_control");
+    type Change = fn(&mut ControlFile);
+    let cases: [(Change, &str); 8] = [
+        (|c| c.blcksz = 16384, "BLCKSZ"),
+        (|c| c.catalog_version_no += 1, "CATALOG_VERSION_NO"),
+        (
+            |c| c.system_identifier += 1,
+            "could not locate a valid checkpoint record at 0/1000028: WAL file is from different",
+        ),
+        (
+            |c| c.check_point_copy.this_time_line_id = 2,
+            "could not locate a valid checkpoint record at 0/1000028",
+        ),
+        (
+            |c| c.check_point_copy.next_oid.0 += 1,
+            "it is not the one that pg_control has",
+        ),
+        (
+            |c| c.state = ClusterState::InArchiveRecovery,
+            "recovery from an archive is not supported",
+        ),
+        (
+            |c| c.backup_start_point = c.check_point,
+            "recovery from a base backup is not supported",
+        ),
+        (
+            |c| c.state = ClusterState::Startup,
+            "its initialisation was cut short",
+        ),
+    ];
+    for (change, words) in cases {
+        let mut changed = good.clone();
+        change(&mut changed);
+        let bytes = changed.encode();
+        std::fs::write(&file, bytes.as_slice()).unwrap();
+        match Database::open(&path, &options("sync")) {
+            Ok(_) => panic!("it opened; expected: {words}"),
+            Err(error) => assert!(error.to_string().contains(words), "{error}"),
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), bytes.as_slice());
+    }
+    std::fs::write(&file, good.encode().as_slice()).unwrap();
+    drop(Database::open(&path, &options("sync")).unwrap());
+}
+
 /// A disk that is full when the log needs its next segment.
 #[test]
 fn a_log_without_space_stops_the_engine_and_a_restart_with_space_has_everything() {
