@@ -20,9 +20,11 @@ use trunkline_engine::{
 };
 use trunkline_harness::{Postgres, copy_directory, logged, postgres};
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
+use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::wal::segment::SegmentSize;
-use trunkline_pgformat::{ForkNumber, Lsn};
+use trunkline_pgformat::{ForkNumber, Lsn, Xid};
 use trunkline_txn::LockMode;
+use trunkline_wal::WalRecord;
 
 use crate::rig::{
     Faults, Rig, begin_load, check_method, count, create, create_unlogged, drop_table, faulty,
@@ -512,6 +514,48 @@ fn a_control_file_of_another_kind_of_cluster_is_refused_and_nothing_changes() {
     }
     std::fs::write(&file, good.encode().as_slice()).unwrap();
     drop(Database::open(&path, &options("sync")).unwrap());
+}
+
+/// Records that PostgreSQL, or an extension of it, may have written.
+#[test]
+fn a_log_of_what_nobody_here_can_redo_is_refused_again_and_again() {
+    for (rmgr, info, words) in [
+        (RmgrId::BTREE, 0x00, "Btree INSERT_LEAF is not supported"),
+        (RmgrId(130), 0x10, "custom130 UNKNOWN is not supported"),
+        (RmgrId::XACT, 0x10, "Transaction (PREPARE TRANSACTION)"),
+    ] {
+        let rig = Rig::new();
+        let mut session = rig.session();
+        create(&mut session, "t").unwrap();
+        load(&mut session, "t", 10, false).unwrap();
+        let mut io = session.issuer().unwrap();
+        let record = WalRecord {
+            rmgr,
+            info,
+            xid: Xid(9000),
+            toplevel_xid: None,
+            blocks: &[],
+            main_data: &[b"something"],
+        };
+        let wal = rig.database().wal();
+        let inserted = wal.insert(&mut io, &record).unwrap();
+        wal.flush(&mut io, inserted.end).unwrap();
+        drop((session, io));
+        let path = rig.path.clone();
+        let _kept = rig.close();
+        for _ in 0..2 {
+            match Database::open(&path, &options("sync")) {
+                Ok(_) => panic!("it opened; expected: {words}"),
+                Err(error) => {
+                    let text = error.to_string();
+                    let at = inserted.start.to_string();
+                    assert!(text.contains(words) && text.contains(&at), "{text}");
+                    assert_eq!(error.sqlstate(), "0A000");
+                }
+            }
+            assert_eq!(control(&path).state, ClusterState::InCrashRecovery);
+        }
+    }
 }
 
 /// A disk that is full when the log needs its next segment.
