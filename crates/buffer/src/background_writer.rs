@@ -73,7 +73,6 @@ pub struct BackgroundWriter {
     smoothed_allocations: f64,
     /// Buffers that the hand passes for one allocation.
     smoothed_density: f64,
-    max_written_clean: u64,
     has_idled: bool,
 }
 
@@ -87,14 +86,8 @@ impl BackgroundWriter {
             next: 0,
             smoothed_allocations: 0.0,
             smoothed_density: 10.0,
-            max_written_clean: 0,
             has_idled: false,
         }
-    }
-
-    /// Rounds that ended because they had written `bgwriter_lru_maxpages`.
-    pub fn max_written_clean(&self) -> u64 {
-        self.max_written_clean
     }
 
     /// One round. All of its writes have ended when it returns.
@@ -204,7 +197,7 @@ impl BackgroundWriter {
                 stream.push(ctx, neighbour)?;
             }
             if written >= self.config.lru_max_pages {
-                self.max_written_clean += 1;
+                self.pool.rounds_cut_short.fetch_add(1, Ordering::Relaxed);
                 break;
             }
         }

@@ -100,6 +100,8 @@ pub struct BufferPool {
     /// Whether the next allocation wakes the background writer.
     pub(crate) waker_armed: AtomicBool,
     allocation_waker: OnceLock<AllocationWaker>,
+    /// The background writer's rounds that wrote as much as they may.
+    pub(crate) rounds_cut_short: AtomicU64,
     config: PoolConfig,
 }
 
@@ -187,6 +189,7 @@ impl BufferPool {
                 IoAccount::Normal,
             )),
             waker_armed: AtomicBool::new(false),
+            rounds_cut_short: AtomicU64::new(0),
             allocation_waker: OnceLock::new(),
             config,
         });
@@ -302,6 +305,12 @@ impl BufferPool {
     /// What it did on one account.
     pub fn stats_of(&self, account: IoAccount) -> PoolStats {
         self.counters.snapshot(&[account])
+    }
+
+    /// Rounds of the background writer that ended because they had written `bgwriter_lru_maxpages`. Here,
+    /// so that who asks does not wait for a round.
+    pub fn max_written_clean(&self) -> u64 {
+        self.rounds_cut_short.load(Ordering::Relaxed)
     }
 
     /// Pages of the database `database` that failed their checksum; 0 for what the databases share.

@@ -73,6 +73,20 @@ pub(crate) fn starting(cause: CheckpointCause) -> String {
     format!("checkpoint starting:{said}")
 }
 
+/// "checkpoints are occurring too frequently ...", if this one, which began so long after the one before,
+/// is asked for by `max_wal_size` sooner than `checkpoint_warning`. Whole seconds count.
+pub(crate) fn too_frequent(
+    cause: CheckpointCause,
+    since_last: Duration,
+    warning: Duration,
+) -> Option<String> {
+    let seconds = since_last.as_secs();
+    (cause.is_for_wal && seconds < warning.as_secs()).then(|| {
+        let plural = if seconds == 1 { "" } else { "s" };
+        format!("checkpoints are occurring too frequently ({seconds} second{plural} apart)")
+    })
+}
+
 /// Seconds with milliseconds, cut off as PostgreSQL cuts them.
 fn seconds(duration: Duration) -> String {
     format!("{}.{:03} s", duration.as_secs(), duration.subsec_millis())
@@ -120,6 +134,24 @@ pub(crate) fn complete(report: &CheckpointReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checkpoints_for_want_of_log_space_are_told_if_they_are_close_together() {
+        let (cause, warning) = (CheckpointCause::WAL, Duration::from_secs(30));
+        let after = |ms| too_frequent(cause, Duration::from_millis(ms), warning);
+        assert_eq!(
+            after(1999).as_deref(),
+            Some("checkpoints are occurring too frequently (1 second apart)")
+        );
+        assert_eq!(
+            after(29_999).as_deref(),
+            Some("checkpoints are occurring too frequently (29 seconds apart)")
+        );
+        assert_eq!(after(30_000), None);
+        assert_eq!(too_frequent(cause, Duration::ZERO, Duration::ZERO), None);
+        let asked = CheckpointCause::STATEMENT;
+        assert_eq!(too_frequent(asked, Duration::ZERO, warning), None);
+    }
 
     #[test]
     fn lines_are_postgresqls() {

@@ -186,11 +186,11 @@ impl CheckpointRequests {
         self.lock().wanted
     }
 
-    /// A checkpoint begins: it serves everybody who has asked.
-    pub(crate) fn begin(&self) {
+    /// A checkpoint begins: it serves everybody who has asked until now, for what this gives.
+    pub(crate) fn begin(&self) -> Option<CheckpointCause> {
         let mut state = self.lock();
-        state.wanted = None;
         state.started += 1;
+        state.wanted.take()
     }
 
     /// It has ended.
@@ -235,7 +235,8 @@ mod tests {
         let (one, two) = (requests.request(slow), requests.request(slow));
         assert_eq!(one, two);
         assert!(!requests.is_hurried());
-        requests.begin();
+        assert_eq!(requests.begin(), Some(slow));
+        assert_eq!(requests.wanted(), None);
         let three = requests.request(CheckpointCause::STATEMENT);
         assert_ne!(three, one);
         assert!(requests.is_hurried(), "the running one has to hurry for it");

@@ -22,7 +22,7 @@ use std::time::Duration;
 use trunkline_aio::IoContext;
 use trunkline_buffer::CheckpointWrites;
 use trunkline_pgformat::Lsn;
-use trunkline_pgformat::control_file::{CheckPoint, ClusterState, WalLevel};
+use trunkline_pgformat::control_file::{CheckPoint, ClusterState, ControlFile, WalLevel};
 use trunkline_smgr::SyncCycle;
 use trunkline_wal::WalStats;
 
@@ -49,6 +49,8 @@ pub(crate) struct CheckpointConfig {
     pub(crate) io_concurrency: usize,
     /// Log between two checkpoints that `max_wal_size` allows.
     pub(crate) wal_distance_bytes: u64,
+    /// `checkpoint_warning`: checkpoints that `max_wal_size` asks for closer together are told.
+    pub(crate) warning: Duration,
     /// `log_checkpoints`.
     pub(crate) log: bool,
 }
@@ -151,12 +153,12 @@ pub(crate) struct Checkpointer {
     phase: Phase,
     /// Records in the log up to the last checkpoint's own.
     records_covered: u64,
-    /// Log that is expected between two redo points.
-    estimate_bytes: f64,
     /// When the next timed one is due.
     due: Duration,
     /// After a failure: when nobody's asking is enough again.
     retry_at: Duration,
+    /// When the last one began, or this started.
+    last_began: Duration,
     /// When it would be if the running one had not begun.
     due_before: Duration,
 }
@@ -169,7 +171,8 @@ impl Checkpointer {
         counters: Arc<CheckpointerCounters>,
     ) -> Checkpointer {
         let records_covered = state.important_records();
-        let due = state.clock.monotonic() + config.timeout;
+        let now = state.clock.monotonic();
+        let due = now + config.timeout;
         Checkpointer {
             state,
             config,
@@ -177,10 +180,10 @@ impl Checkpointer {
             counters,
             phase: Phase::Idle,
             records_covered,
-            estimate_bytes: 0.0,
             due,
             due_before: due,
             retry_at: Duration::ZERO,
+            last_began: now,
         }
     }
 
@@ -220,7 +223,7 @@ impl Checkpointer {
         io: &mut IoContext,
         now: Duration,
     ) -> Result<CheckpointerStep, EngineError> {
-        let mut wanted = self.requests.wanted();
+        let wanted = self.requests.wanted();
         self.state.check_log();
         if let Some(failure) = self.state.failure() {
             if wanted.is_none() {
@@ -231,20 +234,31 @@ impl Checkpointer {
             self.requests.finish(Err(failure));
             return Ok(CheckpointerStep::Again);
         }
+        let is_due = now >= self.due;
         let may_try = now >= self.retry_at;
-        if may_try && is_wal_due(&self.state, self.config.wal_distance_bytes) {
+        let is_for_wal = may_try && is_wal_due(&self.state, self.config.wal_distance_bytes);
+        if wanted.is_none() && !is_for_wal && !is_due {
+            return Ok(CheckpointerStep::Pause(self.due - now));
+        }
+        // Whoever has asked since the look above is served, too, and as they want it.
+        let mut wanted = self.requests.begin();
+        if is_for_wal {
             let cause = CheckpointCause::WAL;
             wanted = Some(wanted.map_or(cause, |wanted| wanted.and(cause)));
         }
-        let is_due = now >= self.due;
-        let cause = match (wanted, is_due) {
-            (Some(wanted), false) => wanted,
-            (Some(wanted), true) => wanted.and(CheckpointCause::TIMED),
-            (None, true) => CheckpointCause::TIMED,
-            (None, false) => return Ok(CheckpointerStep::Pause(self.due - now)),
+        let cause = match wanted {
+            Some(wanted) if is_due => wanted.and(CheckpointCause::TIMED),
+            Some(wanted) => wanted,
+            None => CheckpointCause::TIMED,
         };
         self.due_before = std::mem::replace(&mut self.due, now + self.config.timeout);
-        self.requests.begin();
+        let since_last = now.saturating_sub(std::mem::replace(&mut self.last_began, now));
+        if let Some(line) = checkpoint_log::too_frequent(cause, since_last, self.config.warning) {
+            tracing::info!(
+                hint = "Consider increasing the configuration parameter \"max_wal_size\".",
+                "{line}"
+            );
+        }
         // A stop is neither the one nor the other, as in PostgreSQL.
         if wanted.is_some_and(|wanted| !wanted.is_alone()) {
             add(&self.counters.num_requested, 1);
@@ -279,7 +293,7 @@ impl Checkpointer {
         let wal_stats = wal.stats();
         let wal_start = wal.insert_lsn();
         if cause.is_shutdown {
-            state.write_control(io, |control| control.state = ClusterState::ShuttingDown)?;
+            self.write_control(io, |control| control.state = ClusterState::ShuttingDown)?;
         }
         // Before the redo point: files whose removal is asked for from here on stay.
         state.smgr.begin_checkpoint();
@@ -305,6 +319,17 @@ impl Checkpointer {
             wal_start,
             wal_stats,
         })
+    }
+
+    /// Writes pg_control with `change`. A failure is the end of everything, as in PostgreSQL: whether
+    /// it has the change nobody knows.
+    fn write_control(
+        &self,
+        io: &mut IoContext,
+        change: impl FnOnce(&mut ControlFile),
+    ) -> Result<(), EngineError> {
+        let written = self.state.write_control(io, change);
+        written.inspect_err(|error| self.state.fail(error))
     }
 
     /// The part of the log between two checkpoints that has been written since `running` began.
@@ -378,7 +403,7 @@ impl Checkpointer {
         add(&self.counters.sync_us, micros(sync));
         let lsn = self.insert_record(io, &running)?;
         let is_alone = running.cause.is_alone();
-        self.state.write_control(io, |control| {
+        self.write_control(io, |control| {
             control.state = match is_alone {
                 true => ClusterState::ShutDown,
                 false => ClusterState::InProduction,
@@ -426,14 +451,8 @@ impl Checkpointer {
         Ok(record.start)
     }
 
-    fn remove_old_segments(&mut self, running: &Running) {
+    fn remove_old_segments(&self, running: &Running) {
         let (previous, redo) = (running.previous_redo, running.check_point.redo);
-        let distance = redo.0.saturating_sub(previous.0) as f64;
-        self.estimate_bytes = if self.estimate_bytes < distance {
-            distance
-        } else {
-            0.9 * self.estimate_bytes + 0.1 * distance
-        };
         if let Err(error) = self.state.wal.remove_old_segments(previous, redo) {
             tracing::warn!("could not remove old WAL segments: {error}");
         }
@@ -458,7 +477,7 @@ impl Checkpointer {
             sync_times: synced.cycle.times(),
             segments: SegmentChanges::between(&running.wal_stats, &self.state.wal.stats()),
             distance_bytes: redo.0.saturating_sub(running.previous_redo.0),
-            estimate_bytes: self.estimate_bytes as u64,
+            estimate_bytes: self.state.wal.checkpoint_distance_estimate_bytes(),
             lsn,
             redo,
         }

@@ -361,7 +361,7 @@ impl Database {
         let of_writer = self.pool.stats_of(IoAccount::BackgroundWriter);
         BackgroundWriterStats {
             buffers_clean: of_writer.written_blocks,
-            max_written_clean: lock(&self.background_writer).max_written_clean(),
+            max_written_clean: self.pool.max_written_clean(),
             buffers_alloc: self.pool.stats().allocations,
         }
     }

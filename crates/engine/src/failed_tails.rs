@@ -69,12 +69,12 @@ impl Database {
         }
     }
 
-    /// Gives back what failed loads left in tables that nobody but `owner` looks at now.
     /// Whether some tables' tails wait for the end of a transaction.
     pub(crate) fn has_failed_tails(&self) -> bool {
         !self.failed_tails().waiting().is_empty()
     }
 
+    /// Gives back what failed loads left in tables that nobody but `owner` looks at now.
     pub(crate) fn give_back_tails(&self, owner: LockOwner) {
         if self.failure().is_some() {
             return;

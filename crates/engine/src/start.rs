@@ -106,6 +106,8 @@ impl Database {
         reader.attach(&mut io);
         let control_store = ControlFileStore::new(Arc::clone(&storage), &data_dir);
         let mut control = control_store.read(&mut io)?;
+        let has_checksums = SettingValue::Bool(control.data_checksum_version != 0);
+        settings.resolve("data_checksums", has_checksums);
         resolve_wal_settings(&mut settings, &control);
         check_relation_maps(storage.as_ref(), &data_dir, &mut io)?;
         let wal_config = wal_config(&settings, &control, &data_dir)?;
@@ -116,7 +118,7 @@ impl Database {
             data_dir.clone(),
             SmgrConfig {
                 max_open_files: usize_setting(&settings, "max_files_per_process"),
-                direct: is_direct(&settings, "data"),
+                direct: settings.has_io_direct("data"),
             },
         );
         let pool = BufferPool::new(
@@ -250,7 +252,7 @@ impl Base<'_> {
         let pg_xact = SlruConfig {
             directory: self.data_dir.join(XACT_DIRECTORY),
             buffers: PG_XACT_BUFFERS,
-            direct: is_direct(self.settings, "data"),
+            direct: self.settings.has_io_direct("data"),
         };
         let locks = Arc::new(LockManager::new(
             Arc::clone(self.clock),
@@ -262,6 +264,7 @@ impl Base<'_> {
             oldest_database_name: Some("postgres".to_owned()),
         };
         if control.state == ClusterState::ShutDown {
+            recovery::log_state(control);
             let position = WalPosition {
                 insert_at: end,
                 prev: control.check_point,
@@ -368,13 +371,6 @@ fn go_into_production(
     Ok(())
 }
 
-fn is_direct(settings: &ServerSettings, kind: &str) -> bool {
-    settings
-        .text("io_direct")
-        .split(',')
-        .any(|word| word == kind)
-}
-
 fn usize_setting(settings: &ServerSettings, name: &str) -> usize {
     usize::try_from(settings.integer(name)).unwrap_or(0)
 }
@@ -393,7 +389,6 @@ fn resolve_defaults(settings: &mut ServerSettings, data_dir: &Path) {
     }
     let directory = data_dir.display().to_string();
     settings.resolve("data_directory", SettingValue::Text(directory));
-    settings.resolve("data_checksums", SettingValue::Bool(true));
 }
 
 fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {
@@ -436,6 +431,7 @@ fn checkpoint_config(settings: &ServerSettings, wal_config: &WalConfig) -> Check
         completion_target: settings.real("checkpoint_completion_target"),
         io_concurrency: usize_setting(settings, "checkpoint_io_concurrency"),
         wal_distance_bytes: checkpoint_distance_bytes(wal_config),
+        warning: Duration::from_secs(settings.integer("checkpoint_warning").unsigned_abs()),
         log: settings.switch("log_checkpoints"),
     }
 }

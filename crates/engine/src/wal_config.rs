@@ -48,12 +48,6 @@ pub(crate) fn wal_config(
         }
         Ok(bytes)
     };
-    let is_direct = |kind| {
-        settings
-            .text("io_direct")
-            .split(',')
-            .any(|word| word == kind)
-    };
     let number = |name| usize::try_from(settings.integer(name)).unwrap_or(0);
     let defaults = WalConfig::new(
         data_dir.join(WAL_DIRECTORY),
@@ -75,8 +69,8 @@ pub(crate) fn wal_config(
         wal_writer_delay_ms: settings.integer("wal_writer_delay").unsigned_abs(),
         wal_writer_flush_after_bytes: settings.integer("wal_writer_flush_after").unsigned_abs()
             * BLCKSZ as u64,
-        io_direct_wal: is_direct("wal"),
-        io_direct_wal_init: is_direct("wal_init"),
+        io_direct_wal: settings.has_io_direct("wal"),
+        io_direct_wal_init: settings.has_io_direct("wal_init"),
         io_wal_concurrency: number("io_wal_concurrency"),
         io_wal_target_blocks: number("io_wal_target_blocks"),
         io_wal_pad_partial: settings.switch("io_wal_pad_partial"),

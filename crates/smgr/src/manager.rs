@@ -473,6 +473,46 @@ impl Smgr {
         result
     }
 
+    /// Removes segments that are all behind block `blocks`, of a fork that ends there: a crash may have
+    /// made the cut of an earlier one durable and not their removal. What they hold would be the fork's
+    /// again once it has grown so long.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a segment not be removed.
+    pub fn remove_segments_beyond(
+        &self,
+        rel: RelFileLocator,
+        fork: ForkNumber,
+        blocks: BlockNumber,
+    ) -> Result<(), SmgrError> {
+        let size = self.size(rel, fork);
+        let _change = size.lock();
+        let path = self.data_dir.join(rel.path(fork));
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(());
+        };
+        let entries = self
+            .storage
+            .list(directory)
+            .map_err(|error| SmgrError::Open {
+                path: rel.path(fork),
+                error,
+            })?;
+        let name = name.to_string_lossy();
+        // There may be gaps between them.
+        let segments = entries.iter().filter_map(|entry| {
+            let entry = entry.name.to_str()?;
+            let number = entry.strip_prefix(name.as_ref())?.strip_prefix('.')?;
+            number.parse::<u32>().ok()
+        });
+        for segment in segments.filter(|&segment| segment >= blocks.div_ceil(RELSEG_SIZE).max(1)) {
+            let key = SegmentKey { rel, fork, segment };
+            self.files.remove_if(|other| *other == key);
+            self.unlink_segment(key)?;
+        }
+        Ok(())
+    }
+
     /// From the last segment down, so that no full segment is ever missing before another.
     fn truncate_locked(
         &self,

@@ -298,8 +298,8 @@ impl TransactionManager {
         }
     }
 
-    /// Writes and syncs the commit log, and gives the number of pages written. A checkpoint that has other things to do meanwhile takes the
-    /// steps of [`PgXact::begin_flush`] instead.
+    /// Writes and syncs the commit log, and gives the number of pages written. A checkpoint that has
+    /// other things to do meanwhile takes the steps of [`PgXact::begin_flush`] instead.
     ///
     /// # Errors
     /// A write or a sync failed.

@@ -18,8 +18,13 @@ impl CheckpointDistance {
         self.estimate_bytes = if self.estimate_bytes < bytes {
             bytes
         } else {
-            self.estimate_bytes / 10 * 9 + bytes / 10
+            self.estimate_bytes - (self.estimate_bytes - bytes) / 10
         };
+    }
+
+    /// What the next one is expected to cover.
+    pub(crate) fn estimate_bytes(self) -> u64 {
+        self.estimate_bytes
     }
 
     /// The last segment that an old one may be renamed to, with the redo pointer at `redo`.

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use arrayvec::ArrayVec;
 use trunkline_aio::{AlignedBuf, File, FileKind, IoContext, OpenOptions, RawIo, Storage};
 use trunkline_pgformat::Lsn;
+use trunkline_pgformat::wal::XLOG_BLCKSZ;
+use trunkline_pgformat::wal::page_header::{LongPageHeader, PageHeader, XLOG_PAGE_MAGIC};
 use trunkline_pgformat::wal::segment::SegmentNumber;
 
 use crate::config::WalConfig;
@@ -99,7 +101,7 @@ impl Segments {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.counts.made_late.fetch_add(1, Relaxed);
                 tracing::debug!(path = %path.display(), "a WAL segment was not made ahead");
-                self.make(io, number, &[])?;
+                self.make(io, number, &self.blank_page())?;
                 self.storage
                     .open(&path, self.options())
                     .map_err(WalError::file("open", &path))?
@@ -150,11 +152,33 @@ impl Segments {
             io.submit();
             let _names = lock(&self.names);
             if !self.is_there(number)? {
-                self.make(io, number, &[])?;
+                self.make(io, number, &self.blank_page())?;
                 made += 1;
             }
         }
         Ok(made)
+    }
+
+    /// What a segment begins with until the log has come to it. PostgreSQL's programs learn how large
+    /// segments are from the first page of whichever they meet first (`search_directory` in its
+    /// `pg_waldump`), and with two made ahead that is often one of these. No page has this address,
+    /// segment 0 being none: so it ends the log as zeros do, and as what a recycled segment held (W9).
+    fn blank_page(&self) -> Vec<u8> {
+        let header = PageHeader {
+            magic: XLOG_PAGE_MAGIC,
+            flags: 0,
+            timeline: self.config.timeline,
+            page_address: Lsn::INVALID,
+            remaining_length: 0,
+        };
+        let long = LongPageHeader {
+            system_identifier: self.config.system_identifier,
+            segment_size: self.config.segment_size.bytes(),
+            page_size: XLOG_BLCKSZ as u32,
+        };
+        let mut page = header.encode_long(&long).to_vec();
+        page.resize(XLOG_BLCKSZ, 0);
+        page
     }
 
     fn is_there(&self, number: SegmentNumber) -> Result<bool, WalError> {

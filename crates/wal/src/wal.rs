@@ -225,6 +225,11 @@ impl Wal {
             .remove_before(first, self.insert_lsn(), recycle_to)
     }
 
+    /// How much log the next checkpoint is expected to cover, in bytes, going by those so far.
+    pub fn checkpoint_distance_estimate_bytes(&self) -> u64 {
+        lock(&self.distance).estimate_bytes()
+    }
+
     /// What was done so far. The numbers are of about the same time.
     pub fn stats(&self) -> WalStats {
         use std::sync::atomic::Ordering::Relaxed;

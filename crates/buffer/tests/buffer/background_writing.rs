@@ -116,11 +116,11 @@ fn b7_a_round_writes_no_more_than_it_may() {
     writer.step(&mut ctx).unwrap();
     // All of the pool, so that the hand comes round, and everything is used once only.
     dirty(&rig, &mut ctx, 0..520);
-    let (before, max_before) = (cleaned(&rig), writer.max_written_clean());
+    let (before, max_before) = (cleaned(&rig), rig.pool.max_written_clean());
     writer.step(&mut ctx).unwrap();
     let written = cleaned(&rig) - before;
     assert!((1..=5).contains(&written), "{written}");
-    assert_eq!(writer.max_written_clean(), max_before + 1);
+    assert_eq!(rig.pool.max_written_clean(), max_before + 1);
     assert_eq!(rig.lazy().held(), 0, "a round leaves nothing in flight");
 
     let off = BackgroundWriterConfig {

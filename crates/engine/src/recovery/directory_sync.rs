@@ -1,6 +1,6 @@
 //! Everything in the data directory to disk (W8; `SyncDataDirectory` in PostgreSQL's
 //! `storage/file/fd.c`): after the server has crashed and the machine has not, pages and log that redo
-//! builds on may be in the kernel's memory alone.
+//! builds on may be in the kernel's memory alone. `pg_wal` may be a link to a directory elsewhere.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use trunkline_aio::{File, FileKind, IoContext, IoResult, IoReturn, OpenOptions, Storage, WaitRef};
 
+use trunkline_pgformat::wal::segment::WAL_DIRECTORY;
+
 use super::RecoveryError;
+use super::progress::Phase;
 use crate::error::EngineError;
 
 /// Syncs in flight.
@@ -21,15 +24,20 @@ struct Sync {
     outcome: Arc<IoReturn>,
 }
 
-/// Syncs all files and directories below `directory`, and itself.
+/// Syncs all files and directories below `data_dir`, and itself.
 pub(super) fn sync_directory(
     storage: &dyn Storage,
-    directory: &Path,
+    data_dir: &Path,
     io: &mut IoContext,
+    phase: &mut Phase,
 ) -> Result<(), EngineError> {
     let mut directories = Vec::new();
     let mut files = VecDeque::new();
-    collect(storage, directory, &mut directories, &mut files)?;
+    collect(storage, data_dir, &mut directories, &mut files)?;
+    let wal = data_dir.join(WAL_DIRECTORY);
+    if !directories.contains(&wal) {
+        collect(storage, &wal, &mut directories, &mut files)?;
+    }
     let mut in_flight: VecDeque<Sync> = VecDeque::with_capacity(DEPTH);
     while !files.is_empty() || !in_flight.is_empty() {
         while in_flight.len() < DEPTH
@@ -56,6 +64,12 @@ pub(super) fn sync_directory(
                 let error = RecoveryError::file("fsync", &oldest.path)(failure.into());
                 io.wait_all();
                 return Err(error.into());
+            }
+            if let Some(elapsed) = phase.elapsed_if_due() {
+                let path = oldest.path.display();
+                tracing::info!(
+                    "syncing data directory (fsync), elapsed time: {elapsed}, current path: {path}"
+                );
             }
         }
     }

@@ -53,12 +53,13 @@ use trunkline_txn::{FullXid, SlruConfig, TransactionRedo};
 use trunkline_wal::{WalConfig, WalPosition, invalidate_beyond};
 
 pub(crate) use preconditions::check;
+pub(crate) use progress::log_state;
 
 use crate::data_directory::ControlFileStore;
 use crate::database::unix_seconds;
 use crate::error::EngineError;
 
-use progress::Progress;
+use progress::{Phase, RedoProgress};
 use read_ahead::ReadAhead;
 use redo::Recovering;
 
@@ -173,9 +174,11 @@ pub(crate) fn recover(
     control: &mut ControlFile,
     io: &mut IoContext,
 ) -> Result<Recovered, EngineError> {
-    progress::log_state(control);
+    log_state(control);
+    let begin_phase = || Phase::start(parts.clock, parts.progress_interval);
     let (check_point_at, redo_at) = (control.check_point, check_point.redo);
-    directory_sync::sync_directory(parts.storage.as_ref(), parts.data_dir, io)?;
+    let storage = parts.storage.as_ref();
+    directory_sync::sync_directory(storage, parts.data_dir, io, &mut begin_phase())?;
     tracing::info!("database system was not properly shut down; automatic recovery in progress");
     control.state = ClusterState::InCrashRecovery;
     control.time = unix_seconds(parts.clock.as_ref());
@@ -195,7 +198,7 @@ pub(crate) fn recover(
         parts.wal_config,
     );
     let mut ahead = ReadAhead::new(parts, redo_at);
-    let mut progress = Progress::start(parts.clock, parts.progress_interval);
+    let mut progress = RedoProgress::start(begin_phase());
     tracing::info!("redo starts at {redo_at}");
     let mut last = redo_at;
     while let Some(record) = ahead.next(parts.pool, io)? {

@@ -14,7 +14,7 @@ use super::RecoveryError;
 use crate::error::EngineError;
 
 /// Files that ask for another kind of recovery, and what that is.
-const SIGNALS: [(&str, &str); 3] = [
+const SIGNALS: [(&str, &str); 4] = [
     (
         "backup_label",
         "recovery from a base backup is not supported",
@@ -24,6 +24,22 @@ const SIGNALS: [(&str, &str); 3] = [
         "recovery from an archive is not supported",
     ),
     ("standby.signal", "being a standby is not supported"),
+    ("recovery.conf", "PostgreSQL does not support it any more"),
+];
+
+/// Directories that have to be empty, what is in them, and what that would need.
+const EMPTY_DIRECTORIES: [(&str, &str, &str); 3] = [
+    ("pg_tblspc", "tablespace", "tablespaces are not supported"),
+    (
+        "pg_twophase",
+        "prepared transaction",
+        "prepared transactions are not supported",
+    ),
+    (
+        "pg_replslot",
+        "replication slot",
+        "replication slots are not supported",
+    ),
 ];
 
 /// Refuses what cannot be started, whether it was stopped cleanly or not.
@@ -43,16 +59,15 @@ fn check_directory(
             return Err(refused(format!("it has a file \"{name}\", and {what}")));
         }
     }
-    let tablespaces = data_dir.join("pg_tblspc");
-    let entries = storage.list(&tablespaces);
-    if let Some(entry) = entries
-        .map_err(RecoveryError::file("list", &tablespaces))?
-        .first()
-    {
-        let name = entry.name.to_string_lossy();
-        return Err(refused(format!(
-            "it has the tablespace {name}, and tablespaces are not supported"
-        )));
+    for (name, what, why) in EMPTY_DIRECTORIES {
+        let path = data_dir.join(name);
+        let entries = storage
+            .list(&path)
+            .map_err(RecoveryError::file("list", &path))?;
+        if let Some(entry) = entries.first() {
+            let name = entry.name.to_string_lossy();
+            return Err(refused(format!("it has the {what} {name}, and {why}")));
+        }
     }
     match control.state {
         ClusterState::InArchiveRecovery | ClusterState::ShutDownInRecovery => {

@@ -31,9 +31,10 @@ fn time_of_day(unix_seconds: i64) -> String {
 }
 
 /// How the cluster was left.
-pub(super) fn log_state(control: &ControlFile) {
+pub(crate) fn log_state(control: &ControlFile) {
     let time = time_of_day(control.time);
     match control.state {
+        ClusterState::ShutDown => tracing::info!("database system was shut down at {time}"),
         ClusterState::ShuttingDown => {
             tracing::info!("database system shutdown was interrupted; last known up at {time}")
         }
@@ -44,14 +45,49 @@ pub(super) fn log_state(control: &ControlFile) {
     }
 }
 
-/// Tells how far redo is, every so often.
-pub(super) struct Progress {
+/// A part of recovery that may take long, which is told every so often.
+pub(super) struct Phase {
     clock: Arc<dyn Clock>,
     interval: Duration,
     started: Duration,
-    /// What the process had used of CPUs then.
-    cpu_at_start: CpuTimes,
     next: Duration,
+}
+
+impl Phase {
+    /// It begins. With an `interval` of zero it is never told.
+    pub(super) fn start(clock: &Arc<dyn Clock>, interval: Duration) -> Phase {
+        let started = clock.monotonic();
+        Phase {
+            clock: Arc::clone(clock),
+            interval,
+            started,
+            next: started + interval,
+        }
+    }
+
+    /// How long it has taken, if it is time to tell.
+    pub(super) fn elapsed_if_due(&mut self) -> Option<String> {
+        if self.interval.is_zero() {
+            return None;
+        }
+        let now = self.clock.monotonic();
+        if now < self.next {
+            return None;
+        }
+        self.next = now + self.interval;
+        Some(seconds(now.saturating_sub(self.started)))
+    }
+
+    fn elapsed(&self) -> String {
+        seconds(self.clock.monotonic().saturating_sub(self.started))
+    }
+}
+
+/// Redo.
+pub(super) struct RedoProgress {
+    phase: Phase,
+    /// What the process had used of CPUs when it began.
+    cpu_at_start: CpuTimes,
 }
 
 /// Time that CPUs spent for the process.
@@ -84,34 +120,24 @@ fn seconds(duration: Duration) -> String {
     )
 }
 
-impl Progress {
-    pub(super) fn start(clock: &Arc<dyn Clock>, interval: Duration) -> Progress {
-        let started = clock.monotonic();
-        Progress {
-            clock: Arc::clone(clock),
-            interval,
-            started,
+impl RedoProgress {
+    pub(super) fn start(phase: Phase) -> RedoProgress {
+        RedoProgress {
+            phase,
             cpu_at_start: CpuTimes::now(),
-            next: started + interval,
         }
     }
 
     /// The record at `lsn` was redone.
     pub(super) fn note(&mut self, lsn: Lsn) {
-        if self.interval.is_zero() {
-            return;
-        }
-        let now = self.clock.monotonic();
-        if now >= self.next {
-            self.next = now + self.interval;
-            let elapsed = seconds(now.saturating_sub(self.started));
+        if let Some(elapsed) = self.phase.elapsed_if_due() {
             tracing::info!("redo in progress, elapsed time: {elapsed}, current LSN: {lsn}");
         }
     }
 
     /// The record at `last` was the last one.
     pub(super) fn finish(&self, last: Lsn) {
-        let elapsed = seconds(self.clock.monotonic().saturating_sub(self.started));
+        let elapsed = self.phase.elapsed();
         let (cpu, before) = (CpuTimes::now(), self.cpu_at_start);
         let user = seconds(cpu.user.saturating_sub(before.user));
         let system = seconds(cpu.system.saturating_sub(before.system));

@@ -63,7 +63,7 @@ fn truncate(
     Ok(())
 }
 
-/// Cuts a fork that is longer.
+/// Cuts a fork that is longer, and removes what a cut before the crash may have left of it.
 fn cut(recovering: &mut Recovering, fork: RelFork, blocks: BlockNumber) -> Result<(), EngineError> {
     let pool = Arc::clone(recovering.pages.pool());
     recovering.pages.forget_blocks_from(fork, blocks);
@@ -71,6 +71,8 @@ fn cut(recovering: &mut Recovering, fork: RelFork, blocks: BlockNumber) -> Resul
         pool.drop_blocks_from(fork.rel, fork.fork, blocks);
         pool.smgr().truncate(fork.rel, fork.fork, blocks)?;
     }
+    pool.smgr()
+        .remove_segments_beyond(fork.rel, fork.fork, blocks)?;
     Ok(())
 }
 

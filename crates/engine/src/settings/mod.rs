@@ -272,6 +272,11 @@ impl ServerSettings {
             Some(SettingValue::Bool(true))
         )
     }
+
+    /// Whether files of `kind` (`data`, `wal` or `wal_init`) are to be read and written directly.
+    pub fn has_io_direct(&self, kind: &str) -> bool {
+        self.text("io_direct").split(',').any(|word| word == kind)
+    }
 }
 
 #[cfg(test)]

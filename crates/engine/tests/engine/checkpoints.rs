@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use trunkline_aio::{Alarm, AlarmAction, Alarms, Clock, IoContext};
 use trunkline_buffer::IoAccount;
-use trunkline_engine::{Background, CheckpointerStep, Database, Foundation, Session};
+use trunkline_engine::{
+    Background, CheckpointerStep, Database, Foundation, InitOptions, Session, initialise_with,
+};
+use trunkline_harness::logged;
+use trunkline_pgformat::wal::segment::SegmentSize;
 
 use crate::rig::{Faults, Rig, count, create, drop_table, faulty, load, options, switch};
 
@@ -257,23 +261,85 @@ fn a_failed_timed_checkpoint_is_tried_again_soon() {
 }
 
 #[test]
+fn checkpoints_for_want_of_log_space_that_come_close_together_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let small = InitOptions {
+        wal_segment_size: SegmentSize::new(1 << 20).unwrap(),
+    };
+    initialise_with(&Foundation::default(), &path, &small).unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let foundation = Foundation {
+        clock: Arc::clone(&clock) as _,
+        background: Background::Driven,
+        ..Foundation::default()
+    };
+    let mut options = options("sync");
+    for (name, value) in [
+        ("max_wal_size", "4MB"),
+        ("min_wal_size", "2MB"),
+        ("checkpoint_timeout", "1h"),
+        ("checkpoint_warning", "40s"),
+    ] {
+        options.overrides.push((name.into(), value.into()));
+    }
+    let database = Database::open_on(foundation, &path, &options).unwrap();
+    let mut session = database.session("postgres", &[]).unwrap();
+    let mut io = session.issuer().unwrap();
+    create(&mut session, "t").unwrap();
+    // From start to start, also of one that was asked for.
+    for (seconds, cause) in [(39, "wal"), (10, "wal"), (40, "wal"), (1, "immediate")] {
+        let until = database.wal().insert_lsn().0 + (4 << 20);
+        while cause == "wal" && database.wal().insert_lsn().0 < until {
+            load(&mut session, "t", 10_000, false).unwrap();
+        }
+        clock.advance(Duration::from_secs(seconds));
+        let (lines, ()) = logged(|| {
+            if cause == "wal" {
+                database.step_wal_writer(&mut io).unwrap();
+                database.step_checkpointer(&mut io);
+            } else {
+                database.checkpoint(&mut io).unwrap();
+            }
+        });
+        let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+        let starts = format!("checkpoint starting: {cause}");
+        assert!(
+            lines.iter().any(|line| line.starts_with(&starts)),
+            "{lines:#?}"
+        );
+        let warning = format!("checkpoints are occurring too frequently ({seconds} seconds apart)");
+        let is_told = lines.contains(&warning);
+        assert_eq!(is_told, cause == "wal" && seconds < 40, "{lines:#?}");
+        // To its end, at once.
+        database.checkpoint(&mut io).unwrap();
+    }
+    drop((session, io));
+    database.stop().unwrap();
+}
+
+#[test]
 fn b7_the_background_writer_is_driven_like_the_checkpointer() {
     let mut driven = Driven::new(&Arc::default());
     let mut session = driven.rig.session();
     let database = Arc::clone(driven.database());
     let pause = database.step_background_writer(&mut driven.io).unwrap();
     assert_eq!(pause.delay, Duration::from_millis(200));
-    // More than the pool, so that buffers are needed.
-    create(&mut session, "t").unwrap();
-    load(&mut session, "t", 100_000, false).unwrap();
-    for _ in 0..3 {
-        count(&mut session, "t").unwrap();
+    let before = database.background_writer_stats();
+    // More than the pool, so that buffers are needed; each table too small for a scan's ring, and its
+    // pages dirty with hints.
+    for nth in 0..12 {
+        let name = format!("t{nth}");
+        create(&mut session, &name).unwrap();
+        load(&mut session, &name, 10_000, false).unwrap();
+        count(&mut session, &name).unwrap();
         database.step_background_writer(&mut driven.io).unwrap();
     }
     let stats = database.background_writer_stats();
-    assert!(stats.buffers_alloc > 100, "{stats:?}");
-    let pool = database.pool().stats();
-    assert_eq!(stats.buffers_alloc, pool.allocations);
+    let added = stats.buffers_alloc - before.buffers_alloc;
+    assert!(added > 512, "{stats:?}");
+    assert!(stats.buffers_clean > 100, "{stats:?}");
+    assert!(stats.max_written_clean > 0, "{stats:?}");
 }
 
 #[test]

@@ -93,6 +93,36 @@ fn after_a_failed_sync_nothing_claims_to_be_durable() {
     assert_state(&rig.path, ClusterState::InProduction);
 }
 
+#[test]
+fn w7_a_checkpoint_whose_control_file_fails_ends_everything() {
+    type Fault = fn(&Faults) -> &std::sync::atomic::AtomicBool;
+    let of_kinds: [Fault; 2] = [|f| &f.control_writes_fail, |f| &f.control_syncs_fail];
+    for fault in of_kinds {
+        let faults = Arc::new(Faults::default());
+        let mut rig = Rig::on(faulty(&faults));
+        let mut session = rig.session();
+        create(&mut session, "t").unwrap();
+        load(&mut session, "t", 10, false).unwrap();
+        let mut io = session.issuer().unwrap();
+        switch(fault(&faults), true);
+        let error = rig.database().checkpoint(&mut io).unwrap_err();
+        assert!(error.to_string().contains("pg_control"), "{error}");
+        switch(fault(&faults), false);
+        // Whether it has the new checkpoint nobody knows.
+        assert!(rig.database().failure().is_some());
+        let error = rig.database().checkpoint(&mut io).unwrap_err();
+        assert_eq!(error.sqlstate(), "58030");
+        assert_eq!(
+            load(&mut session, "t", 1, false).unwrap_err().sqlstate(),
+            "57P02"
+        );
+        drop((session, io));
+        assert!(rig.database().stop().is_err());
+        rig.crash();
+        assert_eq!(count(&mut rig.session(), "t").unwrap(), 10);
+    }
+}
+
 /// What its control file says.
 fn assert_state(path: &std::path::Path, state: ClusterState) {
     let bytes = std::fs::read(path.join("global/pg_control")).unwrap();

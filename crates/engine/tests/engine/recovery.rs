@@ -7,19 +7,24 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use trunkline_aio::{Alarm, AlarmAction, Alarms, Clock, OsStorage, Storage};
+use trunkline_aio::{
+    Alarm, AlarmAction, Alarms, Clock, Executor, IoRequest, Op, OsStorage, Storage, SyncMethod,
+    SystemCalls,
+};
 use trunkline_engine::{
     CheckpointerStep, Database, Foundation, InitOptions, Session, initialise_with,
 };
 use trunkline_harness::{Postgres, copy_directory, logged, postgres};
 use trunkline_pgformat::control_file::{ClusterState, ControlFile};
+use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::wal::segment::SegmentSize;
-use trunkline_pgformat::{ForkNumber, Lsn};
+use trunkline_pgformat::{ForkNumber, Lsn, Xid};
 use trunkline_txn::LockMode;
+use trunkline_wal::WalRecord;
 
 use crate::rig::{
     Faults, Rig, begin_load, check_method, count, create, create_unlogged, drop_table, faulty,
@@ -158,6 +163,14 @@ fn a_long_recovery_tells_how_far_it_is() {
         let mut last = redo;
         let mut elapsed_s = 0;
         let mut told = 0;
+        let syncing = "syncing data directory (fsync), elapsed time: ";
+        let is_syncing_told = lines.iter().any(|(_, line)| {
+            line.strip_prefix(syncing).is_some_and(|rest| {
+                let path = rest.split_once(".00 s, current path: ").unwrap().1;
+                path.starts_with(directory.path().to_str().unwrap())
+            })
+        });
+        assert_eq!(is_syncing_told, is_told, "{lines:#?}");
         for (_, line) in &lines {
             let start = "redo in progress, elapsed time: ";
             let Some((elapsed, lsn)) = line
@@ -224,10 +237,74 @@ fn a_recovery_is_told_in_postgresqls_words() {
         rig.session()
     });
     drop(session);
+    let is_told = |start: &str| lines.iter().any(|(_, line)| line.starts_with(start));
     assert!(
-        !lines.iter().any(|(_, line)| line.contains("redo starts")),
+        is_told("database system was shut down at 20") && !is_told("redo starts"),
         "{lines:#?}"
     );
+}
+
+/// `initdb --waldir`'s way, and what `pg_checksums --disable` makes of a cluster.
+#[test]
+fn a_cluster_recovers_with_its_log_elsewhere_and_without_checksums() {
+    let mut rig = Rig::new();
+    let mut session = rig.session();
+    assert!(rig.database().settings().switch("data_checksums"));
+    create(&mut session, "t").unwrap();
+    drop(session);
+    rig.stop();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (pg_wal, moved) = (rig.path.join("pg_wal"), elsewhere.path().join("wal"));
+    copy_directory(&pg_wal, &moved).unwrap();
+    std::fs::remove_dir_all(&pg_wal).unwrap();
+    std::os::unix::fs::symlink(&moved, &pg_wal).unwrap();
+    let mut without = control(&rig.path);
+    without.data_checksum_version = 0;
+    std::fs::write(
+        rig.path.join("global/pg_control"),
+        without.encode().as_slice(),
+    )
+    .unwrap();
+    let database = Database::open(&rig.path, &options("sync")).unwrap();
+    assert!(!database.settings().switch("data_checksums"));
+    let mut session = database.session("postgres", &[]).unwrap();
+    load(&mut session, "t", 1000, false).unwrap();
+    drop(session);
+    drop(database);
+    let disk = Arc::new(SyncedFiles::default());
+    let foundation = Foundation {
+        method: Some(Arc::new(SyncMethod::new(Arc::clone(&disk) as _))),
+        ..Foundation::default()
+    };
+    let database = Database::open_on(foundation, &rig.path, &options("sync")).unwrap();
+    let synced = disk.paths.lock().unwrap().clone();
+    let is_synced = |end: &str| synced.iter().any(|path| path.ends_with(end));
+    assert!(is_synced("pg_wal/000000010000000000000001"), "{synced:#?}");
+    let mut session = database.session("postgres", &[]).unwrap();
+    assert_eq!(count(&mut session, "t").unwrap(), 1000);
+    drop(session);
+    database.stop().unwrap();
+}
+
+/// Notes which files were synced before anything was written.
+#[derive(Default)]
+struct SyncedFiles {
+    paths: Mutex<Vec<PathBuf>>,
+    has_written: AtomicBool,
+}
+
+impl Executor for SyncedFiles {
+    fn execute(&self, request: &IoRequest) -> i32 {
+        match request.op() {
+            Op::Writev => self.has_written.store(true, Ordering::SeqCst),
+            Op::Fsync if !self.has_written.load(Ordering::SeqCst) => {
+                let path = request.file().unwrap().path().to_owned();
+                self.paths.lock().unwrap().push(path);
+            }
+            _ => {}
+        }
+        SystemCalls.execute(request)
+    }
 }
 
 #[test]
@@ -269,6 +346,31 @@ fn an_unlogged_table_survives_a_stop_and_is_empty_after_a_crash() {
     assert_eq!(count(&mut session, "u").unwrap(), 5);
     drop_table(&mut session, "u").unwrap();
     assert!(!after.exists());
+}
+
+/// A power cut may keep the cut of a table's first segment, and not the removal of the later ones.
+#[test]
+fn segments_that_a_cut_has_left_go_with_its_redo() {
+    let mut rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    load(&mut session, "t", 100, false).unwrap();
+    let mut io = session.issuer().unwrap();
+    rig.database().checkpoint(&mut io).unwrap();
+    drop(io);
+    load(&mut session, "t", 3000, true).unwrap_err();
+    // Another commit, so that the record of the cut is durable.
+    load(&mut session, "t", 1, false).unwrap();
+    let main = file(&mut session, "t");
+    drop(session);
+    let named = |end: &str| PathBuf::from(format!("{}{end}", main.display()));
+    for end in [".1", ".3", "0.1", "_vm.1"] {
+        std::fs::write(named(end), [1; 8192]).unwrap();
+    }
+    rig.crash();
+    assert!(!named(".1").exists() && !named(".3").exists());
+    assert!(named("0.1").exists(), "it is another table's");
+    assert_eq!(count(&mut rig.session(), "t").unwrap(), 101);
 }
 
 #[test]
@@ -314,14 +416,34 @@ fn what_cannot_be_recovered_is_refused_and_nothing_changes() {
         assert!(before == after, "pg_control has changed");
         error.sqlstate()
     };
-    for name in ["backup_label", "standby.signal", "recovery.signal"] {
+    for name in [
+        "backup_label",
+        "standby.signal",
+        "recovery.signal",
+        "recovery.conf",
+    ] {
         std::fs::write(path.join(name), "").unwrap();
         assert_eq!(refused(name), "0A000");
         std::fs::remove_file(path.join(name)).unwrap();
     }
-    std::fs::create_dir(path.join("pg_tblspc/16999")).unwrap();
-    assert_eq!(refused("tablespaces are not supported"), "0A000");
-    std::fs::remove_dir(path.join("pg_tblspc/16999")).unwrap();
+    for (entry, words) in [
+        (
+            "pg_tblspc/16999",
+            "it has the tablespace 16999, and tablespaces are not supported",
+        ),
+        (
+            "pg_twophase/0000000000000304",
+            "it has the prepared transaction 0000000000000304, and prepared",
+        ),
+        (
+            "pg_replslot/one",
+            "it has the replication slot one, and replication slots are not",
+        ),
+    ] {
+        std::fs::create_dir(path.join(entry)).unwrap();
+        assert_eq!(refused(words), "0A000");
+        std::fs::remove_dir(path.join(entry)).unwrap();
+    }
     let segment = path.join("pg_wal/000000010000000000000001");
     let log = std::fs::read(&segment).unwrap();
     std::fs::remove_file(&segment).unwrap();
@@ -337,6 +459,103 @@ fn what_cannot_be_recovered_is_refused_and_nothing_changes() {
     let database = Database::open(&path, &options("sync")).unwrap();
     let mut found = database.session("postgres", &[]).unwrap();
     assert_eq!(count(&mut found, "t").unwrap(), 100);
+}
+
+#[test]
+fn a_control_file_of_another_kind_of_cluster_is_refused_and_nothing_changes() {
+    let rig = Rig::new();
+    let mut session = rig.session();
+    create(&mut session, "t").unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let path = copy.path().join("data");
+    copy_directory(&rig.path, &path).unwrap();
+    std::fs::remove_file(path.join("postmaster.pid")).unwrap();
+    let good = control(&path);
+    let file = path.join("global/pg_control");
+    type Change = fn(&mut ControlFile);
+    let cases: [(Change, &str); 8] = [
+        (|c| c.blcksz = 16384, "BLCKSZ"),
+        (|c| c.catalog_version_no += 1, "CATALOG_VERSION_NO"),
+        (
+            |c| c.system_identifier += 1,
+            "could not locate a valid checkpoint record at 0/1000028: WAL file is from different",
+        ),
+        (
+            |c| c.check_point_copy.this_time_line_id = 2,
+            "could not locate a valid checkpoint record at 0/1000028",
+        ),
+        (
+            |c| c.check_point_copy.next_oid.0 += 1,
+            "it is not the one that pg_control has",
+        ),
+        (
+            |c| c.state = ClusterState::InArchiveRecovery,
+            "recovery from an archive is not supported",
+        ),
+        (
+            |c| c.backup_start_point = c.check_point,
+            "recovery from a base backup is not supported",
+        ),
+        (
+            |c| c.state = ClusterState::Startup,
+            "its initialisation was cut short",
+        ),
+    ];
+    for (change, words) in cases {
+        let mut changed = good.clone();
+        change(&mut changed);
+        let bytes = changed.encode();
+        std::fs::write(&file, bytes.as_slice()).unwrap();
+        match Database::open(&path, &options("sync")) {
+            Ok(_) => panic!("it opened; expected: {words}"),
+            Err(error) => assert!(error.to_string().contains(words), "{error}"),
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), bytes.as_slice());
+    }
+    std::fs::write(&file, good.encode().as_slice()).unwrap();
+    drop(Database::open(&path, &options("sync")).unwrap());
+}
+
+/// Records that PostgreSQL, or an extension of it, may have written.
+#[test]
+fn a_log_of_what_nobody_here_can_redo_is_refused_again_and_again() {
+    for (rmgr, info, words) in [
+        (RmgrId::BTREE, 0x00, "Btree INSERT_LEAF is not supported"),
+        (RmgrId(130), 0x10, "custom130 UNKNOWN is not supported"),
+        (RmgrId::XACT, 0x10, "Transaction (PREPARE TRANSACTION)"),
+    ] {
+        let rig = Rig::new();
+        let mut session = rig.session();
+        create(&mut session, "t").unwrap();
+        load(&mut session, "t", 10, false).unwrap();
+        let mut io = session.issuer().unwrap();
+        let record = WalRecord {
+            rmgr,
+            info,
+            xid: Xid(9000),
+            toplevel_xid: None,
+            blocks: &[],
+            main_data: &[b"something"],
+        };
+        let wal = rig.database().wal();
+        let inserted = wal.insert(&mut io, &record).unwrap();
+        wal.flush(&mut io, inserted.end).unwrap();
+        drop((session, io));
+        let path = rig.path.clone();
+        let _kept = rig.close();
+        for _ in 0..2 {
+            match Database::open(&path, &options("sync")) {
+                Ok(_) => panic!("it opened; expected: {words}"),
+                Err(error) => {
+                    let text = error.to_string();
+                    let at = inserted.start.to_string();
+                    assert!(text.contains(words) && text.contains(&at), "{text}");
+                    assert_eq!(error.sqlstate(), "0A000");
+                }
+            }
+            assert_eq!(control(&path).state, ClusterState::InCrashRecovery);
+        }
+    }
 }
 
 /// A disk that is full when the log needs its next segment.
@@ -490,10 +709,9 @@ fn postgresql_reads_log_and_control_file() {
     let pg_wal = rig.path.join("pg_wal");
     let (start, end) = (start.to_string(), end.to_string());
     let range = ["--start", &start, "--end", &end];
-    // Whose header tells the size of segments. (Without, it takes any, made ahead or not.)
-    let segment = "000000010000000000000001";
+    // It asks any one segment, made ahead or not, for the size of all.
     let path = ["--path", pg_wal.to_str().unwrap()];
-    let dump = postgres.inspect("pg_waldump", &[&path[..], &range, &[segment]].concat());
+    let dump = postgres.inspect("pg_waldump", &[&path[..], &range].concat());
     let dump = dump.all();
     for expected in [
         "CHECKPOINT_SHUTDOWN",

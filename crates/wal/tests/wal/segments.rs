@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trunkline_pgformat::Lsn;
+use trunkline_pgformat::wal::page_header::{LONG_HEADER_SIZE, LongPageHeader, PageHeader};
 use trunkline_wal::{WalConfig, WalPosition, invalidate_beyond};
 
 use crate::support::{Cluster, config, for_each_method, within_limit};
@@ -36,7 +37,7 @@ fn fill_up_to(cluster: &mut Cluster, number: u64) -> Lsn {
 }
 
 #[test]
-fn segments_made_ahead_are_zeros_of_full_size_and_commits_find_them() {
+fn segments_made_ahead_have_full_size_and_no_log_and_commits_find_them() {
     within_limit(|| {
         for_each_method(|aio, directory| {
             for wal_init_zero in [true, false] {
@@ -50,7 +51,13 @@ fn segments_made_ahead_are_zeros_of_full_size_and_commits_find_them() {
                 assert_eq!(cluster.wal.make_segments_ahead(&mut cluster.io).unwrap(), 0);
                 assert_eq!(names(directory.path()), [1, 2, 3].map(segment));
                 let bytes = std::fs::read(directory.path().join(segment(3))).unwrap();
-                assert_eq!(bytes, vec![0; 1 << 20]);
+                assert_eq!(bytes.len(), 1 << 20);
+                // A header that tells the size of segments, of a page that is nowhere in the log.
+                let header = PageHeader::decode(&bytes).unwrap();
+                assert!(header.is_long() && header.page_address == Lsn::INVALID);
+                let long = LongPageHeader::decode(&bytes).unwrap();
+                assert_eq!(long.segment_size, 1 << 20);
+                assert!(bytes[LONG_HEADER_SIZE..].iter().all(|&byte| byte == 0));
                 fill_up_to(&mut cluster, 3);
                 let stats = cluster.wal.stats();
                 assert_eq!((stats.segments_made, stats.segments_made_late), (2, 0));
