@@ -3,7 +3,10 @@
 //! A session is two halves: this one, which the caller holds, and its [`Backend`], which blocks.
 //! For a call the backend moves to an engine thread, and comes home through a channel when the
 //! call has ended; COPY's call ends with its data. Statements that wait for nothing but the log run
-//! without that ([`Quick`]).
+//! without that ([`Quick`]); a commit whose caller goes away meanwhile goes on without it
+//! ([`pending_commit`]).
+
+mod pending_commit;
 
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +23,8 @@ use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
 use crate::statement::split_statements;
+
+use pending_commit::PendingCommit;
 
 /// What a session starts with; by default as `postgres` in its database, without settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +57,8 @@ enum Home {
     Lost,
 }
 
-/// A session. Dropping it rolls back what is open.
+/// A session. Dropping it rolls back what is open. A future of its calls that is dropped before its end
+/// leaves what it was at to go on by itself; the next call waits for that.
 pub struct SqlSession {
     shared: Arc<SqlDatabase>,
     home: Home,
@@ -272,8 +278,8 @@ impl SqlSession {
             Ok(Quick::Done(done)) => done.map(ControlFlow::Break),
             Ok(Quick::TakesThread(params, stage)) => Ok(ControlFlow::Continue((params, stage))),
             Ok(Quick::Committing(committing)) => {
-                let flushed = committing.flushed().await;
-                backend.finish_commit_block(flushed).map(|()| {
+                let commit = PendingCommit::new(self, committing, Backend::finish_commit_block);
+                commit.finish().await.map(|()| {
                     ControlFlow::Break(Outcome::Command {
                         tag: "COMMIT".to_owned(),
                     })
@@ -306,8 +312,8 @@ impl SqlSession {
         if let Home::Here(backend) = &mut self.home
             && let Some(committing) = backend.begin_sync()?
         {
-            let flushed = committing.flushed().await;
-            let result = backend.finish_sync(flushed);
+            let commit = PendingCommit::new(self, committing, Backend::finish_sync);
+            let result = commit.finish().await;
             self.look_home();
             return result;
         }

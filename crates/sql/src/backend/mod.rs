@@ -50,7 +50,7 @@ use crate::views::{Activity, ActivityState};
 
 pub(crate) use named::NamedStatements;
 pub use prepared::Prepared;
-pub(crate) use quick::{Quick, Stage};
+pub(crate) use quick::{Committing, Quick, Stage};
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
 pub(crate) const UNIX_TO_PG_US: i64 = 946_684_800_000_000;

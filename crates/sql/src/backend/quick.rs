@@ -45,9 +45,9 @@ pub(crate) enum Stage {
 pub(crate) struct Committing(Option<FlushFuture>);
 
 impl Committing {
-    /// Waits.
-    pub async fn flushed(self) -> Result<(), WalError> {
-        match self.0 {
+    /// Waits. May be left, and waited for again.
+    pub async fn flushed(&mut self) -> Result<(), WalError> {
+        match &mut self.0 {
             Some(flush) => {
                 if flush.has_company() {
                     // Whose statements are ready now commit with this one.

@@ -10,6 +10,7 @@ mod damaged_pages;
 mod deep_statements;
 mod io_views;
 mod kept_plans;
+mod left_commits;
 mod monitoring;
 mod preparing;
 mod statements;
