@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 use trunkline_engine::{SessionWarnings, TakenWarnings};
-use trunkline_txn::CancelToken;
+use trunkline_txn::{CancelReason, CancelToken};
 use trunkline_types::Oid;
 
 pub use crate::backend::Prepared;
-use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage};
+use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage, reported_settings};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
@@ -105,11 +105,12 @@ impl SqlSession {
             .session(&parameters.user, &parameters.options)?;
         let (backend_pid, cancel) = (session.backend_pid(), session.cancel().clone());
         let named = NamedStatements::default();
+        let (reported_version, reported) = reported_settings(session.settings());
         let backend = Box::new(Backend::new(Arc::clone(shared), session, named.clone()));
         Ok(SqlSession {
             shared: Arc::clone(shared),
-            reported: backend.reported_settings(),
-            reported_version: backend.settings_version(),
+            reported,
+            reported_version,
             warnings: backend.warnings(),
             home: Home::Here(backend),
             backend_pid,
@@ -149,17 +150,17 @@ impl SqlSession {
         self.reported.clone()
     }
 
-    /// Those of them that have changed since they were last told.
+    /// Those of them that have changed since they were last told. While a query of the session is using it,
+    /// they are left for the next time.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         self.look_home();
         let Home::Here(backend) = &self.home else {
             return Vec::new();
         };
-        let version = backend.settings_version();
-        if std::mem::replace(&mut self.reported_version, version) == version {
+        let Some((version, now)) = backend.reported_settings_since(self.reported_version) else {
             return Vec::new();
-        }
-        let now = backend.reported_settings();
+        };
+        self.reported_version = version;
         let changed = now
             .iter()
             .filter(|setting| !self.reported.contains(setting));
@@ -304,6 +305,7 @@ impl SqlSession {
         self.come_home().await;
         if let Home::Here(backend) = &mut self.home
             && !backend.needs_commit()
+            && backend.has_session_alone()
         {
             let result = backend.sync();
             self.look_home();
@@ -327,6 +329,7 @@ impl SqlSession {
         self.come_home().await;
         if let Home::Here(backend) = &mut self.home
             && !backend.is_in_transaction()
+            && backend.has_session_alone()
         {
             backend.abort();
             self.look_home();
@@ -494,6 +497,8 @@ impl Drop for SqlSession {
         if let Home::Here(backend) = std::mem::replace(&mut self.home, Home::Lost)
             && backend.is_in_transaction()
         {
+            // Nobody wants what its queries still do: they stop waiting, and so does who waits for them.
+            self.cancel.request(CancelReason::Terminate);
             // Rolling back blocks. Without a thread it happens here after all.
             let _ = self
                 .shared

@@ -30,7 +30,7 @@ mod transaction;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -108,6 +108,15 @@ impl Finished {
     fn command(tag: impl Into<String>) -> Finished {
         Finished::Outcome(Outcome::Command { tag: tag.into() })
     }
+}
+
+/// The reported settings as they are now, after their version.
+pub(crate) fn reported_settings(settings: &SessionSettings) -> (u64, Vec<(String, String)>) {
+    let shown = REPORTED
+        .iter()
+        .filter_map(|name| settings.show(name).ok())
+        .collect();
+    (settings.version(), shown)
 }
 
 /// The styles as the settings of a version have them.
@@ -225,18 +234,23 @@ impl Backend {
         Arc::clone(lock_session(&self.engine).warnings())
     }
 
-    /// Changes with every change of a setting.
-    pub fn settings_version(&self) -> u64 {
-        lock_session(&self.engine).settings().version()
+    /// Whether nobody else uses the session, so that whoever has this need not wait for it. A query that
+    /// gives its rows by and by may be calling a function that does, and that waits for a lock: whose
+    /// owner may need the very thread that would wait for the session here.
+    pub fn has_session_alone(&self) -> bool {
+        self.scans.is_idle()
     }
 
-    /// The reported settings as they are now. Does not block: nobody else holds the session.
-    pub fn reported_settings(&self) -> Vec<(String, String)> {
-        let session = lock_session(&self.engine);
-        REPORTED
-            .iter()
-            .filter_map(|name| session.settings().show(name).ok())
-            .collect()
+    /// The reported settings, and the version that they are of, if it is another one than `version`. None
+    /// also while somebody else uses the session; does not wait.
+    pub fn reported_settings_since(&self, version: u64) -> Option<(u64, Vec<(String, String)>)> {
+        let session = match self.engine.try_lock() {
+            Ok(session) => session,
+            Err(TryLockError::Poisoned(session)) => session.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let settings = session.settings();
+        (settings.version() != version).then(|| reported_settings(settings))
     }
 
     fn cancel(&self) -> CancelToken {
@@ -361,7 +375,7 @@ impl Backend {
     }
 
     /// The end of a query string, or of a series of extended-protocol messages. Blocks only if
-    /// [`Backend::needs_commit`].
+    /// [`Backend::needs_commit`], or others use the session.
     ///
     /// # Errors
     /// The implicit transaction could not commit, and is rolled back.

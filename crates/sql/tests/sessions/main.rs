@@ -13,6 +13,7 @@ mod kept_plans;
 mod left_commits;
 mod monitoring;
 mod preparing;
+mod shared_runtime;
 mod statements;
 mod transactions;
 mod walk_through;
