@@ -74,6 +74,9 @@ const REPORTED: &[&str] = &[
     "TimeZone",
 ];
 
+/// Messages that wait for a client to take them, at most.
+const NOTICES_MAX: usize = 1000;
+
 /// Microseconds since 2000-01-01 UTC.
 pub(crate) fn now_us(clock: &dyn Clock) -> i64 {
     i64::try_from(clock.since_epoch().as_micros()).unwrap_or(i64::MAX) - UNIX_TO_PG_US
@@ -164,6 +167,8 @@ pub(crate) struct Backend {
     scans: ScanGroup,
     named: NamedStatements,
     notices: Vec<Notice>,
+    /// Later ones that there was no room for.
+    notices_left_out: u64,
     status: TransactionStatus,
     /// A transaction is in progress, a block's or an implicit one.
     in_transaction: bool,
@@ -200,6 +205,7 @@ impl Backend {
             scans: ScanGroup::new(),
             named,
             notices: Vec::new(),
+            notices_left_out: 0,
             status: TransactionStatus::Idle,
             in_transaction: false,
             in_implicit_block: false,
@@ -226,7 +232,13 @@ impl Backend {
     }
 
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        let mut notices = std::mem::take(&mut self.notices);
+        let left_out = std::mem::take(&mut self.notices_left_out);
+        if left_out > 0 {
+            let message = format!("{left_out} more messages were left out");
+            notices.push(Notice::new(NoticeSeverity::Warning, "01000", message));
+        }
+        notices
     }
 
     /// What reads have to tell the client, whichever thread they are on.
@@ -289,13 +301,27 @@ impl Backend {
             NoticeSeverity::Notice => threshold <= 1,
             NoticeSeverity::Warning => threshold <= 2,
         };
-        if passes {
+        if passes && self.notices.len() < NOTICES_MAX {
             self.notices.push(notice);
+        } else if passes {
+            self.notices_left_out += 1;
         }
     }
 
     fn warn(&mut self, sqlstate: &'static str, message: impl Into<String>) {
         self.notice(Notice::new(NoticeSeverity::Warning, sqlstate, message));
+    }
+
+    /// Tells that transaction ids run low, if the statement's transaction got its id so.
+    fn warn_of_wraparound(&mut self) {
+        let warning = lock_session(&self.engine).take_wraparound_warning();
+        if let Some(warning) = warning {
+            tracing::warn!(hint = warning.hint, "{}", warning.message);
+            self.notice(Notice {
+                hint: Some(warning.hint.to_owned()),
+                ..Notice::new(NoticeSeverity::Warning, "01000", warning.message)
+            });
+        }
     }
 
     fn now_us(&self) -> i64 {
@@ -429,6 +455,7 @@ impl Backend {
         self.execute_depth = 0;
         let result = self.run(prepared, params, stage, early);
         self.has_run = true;
+        self.warn_of_wraparound();
         // Rows may be read yet; their stream sees to the end of it.
         if !matches!(result, Ok(Finished::Outcome(Outcome::Rows(_)))) {
             lock_session(&self.engine).statement_warnings().end();

@@ -199,6 +199,7 @@ impl Backend {
             .values(params, &self.input_style())
             .and_then(|values| self.insert_planned(plan, &values));
         self.has_run = true;
+        self.warn_of_wraparound();
         lock_session(&self.engine).statement_warnings().end();
         if inserted.is_err() {
             self.abort();

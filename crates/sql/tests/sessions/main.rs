@@ -17,3 +17,4 @@ mod shared_runtime;
 mod statements;
 mod transactions;
 mod walk_through;
+mod wraparound;
