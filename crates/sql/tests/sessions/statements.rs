@@ -528,7 +528,7 @@ async fn functions_that_wait_are_refused_in_each_others_arguments() {
         format!("SELECT a FROM t WHERE pg_relation_size({node}) > 0"),
         format!("SELECT sum(pg_relation_size({node})) FROM t"),
         format!("SELECT a FROM t ORDER BY pg_relation_size({node})"),
-        format!("SELECT 1 FROM t AS u JOIN t AS v ON pg_relation_size('t') + u.a > v.a"),
+        "SELECT 1 FROM t AS u JOIN t AS v ON pg_relation_size('t') + u.a > v.a".to_owned(),
     ] {
         let error = client.fails(&sql).await;
         assert_eq!(error.sqlstate, "0A000", "{sql}: {error:?}");
