@@ -25,7 +25,7 @@ use trunkline_heap::{SparePages, SpareSource, TableTargets};
 use trunkline_pgformat::{BLCKSZ, BlockNumber, Lsn, Oid, RelFileLocator};
 use trunkline_txn::{
     CancelToken, CommitInProgress, CommitOptions, LockManager, LockMode, LockOwner, LockTag,
-    RegisteredSnapshot, StatementId, TimestampTz, Transaction, TransactionState,
+    RegisteredSnapshot, StatementId, TimestampTz, Transaction, TransactionState, WraparoundWarning,
 };
 use trunkline_wal::WalError;
 
@@ -484,6 +484,11 @@ impl Session {
     /// No statement has begun one.
     pub fn transaction(&self) -> Result<&Arc<Transaction>, EngineError> {
         Ok(&self.work()?.transaction)
+    }
+
+    /// The warning that transaction ids run low, if the running transaction got its id with one; once.
+    pub fn take_wraparound_warning(&self) -> Option<WraparoundWarning> {
+        self.work.as_ref()?.transaction.take_warning()
     }
 
     /// A snapshot for the running statement.

@@ -3,7 +3,10 @@
 //! A session is two halves: this one, which the caller holds, and its [`Backend`], which blocks.
 //! For a call the backend moves to an engine thread, and comes home through a channel when the
 //! call has ended; COPY's call ends with its data. Statements that wait for nothing but the log run
-//! without that ([`Quick`]).
+//! without that ([`Quick`]); a commit whose caller goes away meanwhile goes on without it
+//! ([`pending_commit`]).
+
+mod pending_commit;
 
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,15 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 use trunkline_engine::{SessionWarnings, TakenWarnings};
-use trunkline_txn::CancelToken;
+use trunkline_txn::{CancelReason, CancelToken};
 use trunkline_types::Oid;
 
 pub use crate::backend::Prepared;
-use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage};
+use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage, reported_settings};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
 use crate::statement::split_statements;
+
+use pending_commit::PendingCommit;
 
 /// What a session starts with; by default as `postgres` in its database, without settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +57,8 @@ enum Home {
     Lost,
 }
 
-/// A session. Dropping it rolls back what is open.
+/// A session. Dropping it rolls back what is open. A future of its calls that is dropped before its end
+/// leaves what it was at to go on by itself; the next call waits for that.
 pub struct SqlSession {
     shared: Arc<SqlDatabase>,
     home: Home,
@@ -99,11 +105,12 @@ impl SqlSession {
             .session(&parameters.user, &parameters.options)?;
         let (backend_pid, cancel) = (session.backend_pid(), session.cancel().clone());
         let named = NamedStatements::default();
+        let (reported_version, reported) = reported_settings(session.settings());
         let backend = Box::new(Backend::new(Arc::clone(shared), session, named.clone()));
         Ok(SqlSession {
             shared: Arc::clone(shared),
-            reported: backend.reported_settings(),
-            reported_version: backend.settings_version(),
+            reported,
+            reported_version,
             warnings: backend.warnings(),
             home: Home::Here(backend),
             backend_pid,
@@ -143,17 +150,17 @@ impl SqlSession {
         self.reported.clone()
     }
 
-    /// Those of them that have changed since they were last told.
+    /// Those of them that have changed since they were last told. While a query of the session is using it,
+    /// they are left for the next time.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         self.look_home();
         let Home::Here(backend) = &self.home else {
             return Vec::new();
         };
-        let version = backend.settings_version();
-        if std::mem::replace(&mut self.reported_version, version) == version {
+        let Some((version, now)) = backend.reported_settings_since(self.reported_version) else {
             return Vec::new();
-        }
-        let now = backend.reported_settings();
+        };
+        self.reported_version = version;
         let changed = now
             .iter()
             .filter(|setting| !self.reported.contains(setting));
@@ -272,8 +279,8 @@ impl SqlSession {
             Ok(Quick::Done(done)) => done.map(ControlFlow::Break),
             Ok(Quick::TakesThread(params, stage)) => Ok(ControlFlow::Continue((params, stage))),
             Ok(Quick::Committing(committing)) => {
-                let flushed = committing.flushed().await;
-                backend.finish_commit_block(flushed).map(|()| {
+                let commit = PendingCommit::new(self, committing, Backend::finish_commit_block);
+                commit.finish().await.map(|()| {
                     ControlFlow::Break(Outcome::Command {
                         tag: "COMMIT".to_owned(),
                     })
@@ -298,6 +305,7 @@ impl SqlSession {
         self.come_home().await;
         if let Home::Here(backend) = &mut self.home
             && !backend.needs_commit()
+            && backend.has_session_alone()
         {
             let result = backend.sync();
             self.look_home();
@@ -306,8 +314,8 @@ impl SqlSession {
         if let Home::Here(backend) = &mut self.home
             && let Some(committing) = backend.begin_sync()?
         {
-            let flushed = committing.flushed().await;
-            let result = backend.finish_sync(flushed);
+            let commit = PendingCommit::new(self, committing, Backend::finish_sync);
+            let result = commit.finish().await;
             self.look_home();
             return result;
         }
@@ -321,6 +329,7 @@ impl SqlSession {
         self.come_home().await;
         if let Home::Here(backend) = &mut self.home
             && !backend.is_in_transaction()
+            && backend.has_session_alone()
         {
             backend.abort();
             self.look_home();
@@ -488,6 +497,8 @@ impl Drop for SqlSession {
         if let Home::Here(backend) = std::mem::replace(&mut self.home, Home::Lost)
             && backend.is_in_transaction()
         {
+            // Nobody wants what its queries still do: they stop waiting, and so does who waits for them.
+            self.cancel.request(CancelReason::Terminate);
             // Rolling back blocks. Without a thread it happens here after all.
             let _ = self
                 .shared

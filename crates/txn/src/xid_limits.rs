@@ -55,9 +55,19 @@ impl XidLimits {
                 database(),
                 wrap_limit - xid.0
             ),
-            hint: "To avoid transaction ID assignment failures, execute a database-wide VACUUM in \
-                   that database.\nYou might also need to commit or roll back old prepared \
-                   transactions, or drop stale replication slots.",
+            // As in `varsup.c`, which says it in two ways.
+            hint: match &self.oldest_database_name {
+                Some(_) => {
+                    "To avoid transaction ID assignment failures, execute a database-wide VACUUM in \
+                     that database.\nYou might also need to commit or roll back old prepared \
+                     transactions, or drop stale replication slots."
+                }
+                None => {
+                    "To avoid XID assignment failures, execute a database-wide VACUUM in that \
+                     database.\nYou might also need to commit or roll back old prepared \
+                     transactions, or drop stale replication slots."
+                }
+            },
         }))
     }
 }
@@ -97,6 +107,13 @@ mod tests {
         let refusal = limits.check(FullXid(wrap_limit - 3_000_000)).unwrap_err();
         assert_eq!(refusal.sqlstate(), "54000");
         limits.oldest_database_name = None;
+        let warning = limits.check(FullXid(wrap_limit - 3_000_001));
+        let warning = warning.unwrap().unwrap();
+        assert_eq!(
+            warning.message,
+            "database with OID 1 must be vacuumed within 3000001 transactions"
+        );
+        assert!(warning.hint.starts_with("To avoid XID assignment failures"));
         assert_eq!(
             limits.check(FullXid(wrap_limit)).unwrap_err().to_string(),
             "database is not accepting commands that assign new transaction IDs to avoid \

@@ -30,7 +30,7 @@ mod transaction;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -50,7 +50,7 @@ use crate::views::{Activity, ActivityState};
 
 pub(crate) use named::NamedStatements;
 pub use prepared::Prepared;
-pub(crate) use quick::{Quick, Stage};
+pub(crate) use quick::{Committing, Quick, Stage};
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
 pub(crate) const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
@@ -73,6 +73,9 @@ const REPORTED: &[&str] = &[
     "standard_conforming_strings",
     "TimeZone",
 ];
+
+/// Messages that wait for a client to take them, at most.
+const NOTICES_MAX: usize = 1000;
 
 /// Microseconds since 2000-01-01 UTC.
 pub(crate) fn now_us(clock: &dyn Clock) -> i64 {
@@ -108,6 +111,15 @@ impl Finished {
     fn command(tag: impl Into<String>) -> Finished {
         Finished::Outcome(Outcome::Command { tag: tag.into() })
     }
+}
+
+/// The reported settings as they are now, after their version.
+pub(crate) fn reported_settings(settings: &SessionSettings) -> (u64, Vec<(String, String)>) {
+    let shown = REPORTED
+        .iter()
+        .filter_map(|name| settings.show(name).ok())
+        .collect();
+    (settings.version(), shown)
 }
 
 /// The styles as the settings of a version have them.
@@ -155,6 +167,8 @@ pub(crate) struct Backend {
     scans: ScanGroup,
     named: NamedStatements,
     notices: Vec<Notice>,
+    /// Later ones that there was no room for.
+    notices_left_out: u64,
     status: TransactionStatus,
     /// A transaction is in progress, a block's or an implicit one.
     in_transaction: bool,
@@ -191,6 +205,7 @@ impl Backend {
             scans: ScanGroup::new(),
             named,
             notices: Vec::new(),
+            notices_left_out: 0,
             status: TransactionStatus::Idle,
             in_transaction: false,
             in_implicit_block: false,
@@ -217,7 +232,13 @@ impl Backend {
     }
 
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        let mut notices = std::mem::take(&mut self.notices);
+        let left_out = std::mem::take(&mut self.notices_left_out);
+        if left_out > 0 {
+            let message = format!("{left_out} more messages were left out");
+            notices.push(Notice::new(NoticeSeverity::Warning, "01000", message));
+        }
+        notices
     }
 
     /// What reads have to tell the client, whichever thread they are on.
@@ -225,18 +246,23 @@ impl Backend {
         Arc::clone(lock_session(&self.engine).warnings())
     }
 
-    /// Changes with every change of a setting.
-    pub fn settings_version(&self) -> u64 {
-        lock_session(&self.engine).settings().version()
+    /// Whether nobody else uses the session, so that whoever has this need not wait for it. A query that
+    /// gives its rows by and by may be calling a function that does, and that waits for a lock: whose
+    /// owner may need the very thread that would wait for the session here.
+    pub fn has_session_alone(&self) -> bool {
+        self.scans.is_idle()
     }
 
-    /// The reported settings as they are now. Does not block: nobody else holds the session.
-    pub fn reported_settings(&self) -> Vec<(String, String)> {
-        let session = lock_session(&self.engine);
-        REPORTED
-            .iter()
-            .filter_map(|name| session.settings().show(name).ok())
-            .collect()
+    /// The reported settings, and the version that they are of, if it is another one than `version`. None
+    /// also while somebody else uses the session; does not wait.
+    pub fn reported_settings_since(&self, version: u64) -> Option<(u64, Vec<(String, String)>)> {
+        let session = match self.engine.try_lock() {
+            Ok(session) => session,
+            Err(TryLockError::Poisoned(session)) => session.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let settings = session.settings();
+        (settings.version() != version).then(|| reported_settings(settings))
     }
 
     fn cancel(&self) -> CancelToken {
@@ -275,13 +301,27 @@ impl Backend {
             NoticeSeverity::Notice => threshold <= 1,
             NoticeSeverity::Warning => threshold <= 2,
         };
-        if passes {
+        if passes && self.notices.len() < NOTICES_MAX {
             self.notices.push(notice);
+        } else if passes {
+            self.notices_left_out += 1;
         }
     }
 
     fn warn(&mut self, sqlstate: &'static str, message: impl Into<String>) {
         self.notice(Notice::new(NoticeSeverity::Warning, sqlstate, message));
+    }
+
+    /// Tells that transaction ids run low, if the statement's transaction got its id so.
+    fn warn_of_wraparound(&mut self) {
+        let warning = lock_session(&self.engine).take_wraparound_warning();
+        if let Some(warning) = warning {
+            tracing::warn!(hint = warning.hint, "{}", warning.message);
+            self.notice(Notice {
+                hint: Some(warning.hint.to_owned()),
+                ..Notice::new(NoticeSeverity::Warning, "01000", warning.message)
+            });
+        }
     }
 
     fn now_us(&self) -> i64 {
@@ -361,7 +401,7 @@ impl Backend {
     }
 
     /// The end of a query string, or of a series of extended-protocol messages. Blocks only if
-    /// [`Backend::needs_commit`].
+    /// [`Backend::needs_commit`], or others use the session.
     ///
     /// # Errors
     /// The implicit transaction could not commit, and is rolled back.
@@ -415,6 +455,7 @@ impl Backend {
         self.execute_depth = 0;
         let result = self.run(prepared, params, stage, early);
         self.has_run = true;
+        self.warn_of_wraparound();
         // Rows may be read yet; their stream sees to the end of it.
         if !matches!(result, Ok(Finished::Outcome(Outcome::Rows(_)))) {
             lock_session(&self.engine).statement_warnings().end();

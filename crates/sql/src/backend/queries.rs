@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::rows::row_stream;
+use super::rows::{Execution, row_stream};
 use super::settings::text_rows;
 use super::{Backend, Prepared};
 use crate::error::SqlError;
@@ -22,15 +22,20 @@ impl Backend {
     ) -> Result<Outcome, SqlError> {
         let styles = self.styles();
         let planner = self.planner(&styles)?;
+        // Once it runs, it may be using the session itself.
+        let warnings = Arc::clone(lock_session(&self.engine).statement_warnings());
+        let cancel = self.cancel();
         let stream = self
             .shared
             .block_on(planner.run(prepared.text(), query, values))?;
         prepared.check_fields(stream.fields())?;
         let open = self.scans.open_result(stream.relations());
         let style = styles.output.clone();
-        let warnings = Arc::clone(lock_session(&self.engine).statement_warnings());
-        let cancel = self.cancel();
-        let rows = row_stream(&self.shared, stream, style, cancel, warnings, open)?;
+        let execution = Execution {
+            stream,
+            _executing: self.scans.execute(),
+        };
+        let rows = row_stream(&self.shared, execution, style, cancel, warnings, open)?;
         Ok(Outcome::Rows(rows))
     }
 

@@ -4,6 +4,9 @@
 //! - An INSERT with a plan that holds, whose table's lock is free.
 //! - BEGIN; and COMMIT and the implicit commit, if they only have to be recorded.
 //!
+//! All of this only while nobody else uses the session: what would be waited for then is not the disk, but
+//! perhaps another client, who may need the thread that waits.
+//!
 //! A single-row INSERT and its commit cost some microseconds, a hand-over to another thread and back
 //! about as much again. What may yet take a moment is reading the page that the row goes to, or adding
 //! pages to the table: both are rare, and bounded by the disk.
@@ -45,9 +48,9 @@ pub(crate) enum Stage {
 pub(crate) struct Committing(Option<FlushFuture>);
 
 impl Committing {
-    /// Waits.
-    pub async fn flushed(self) -> Result<(), WalError> {
-        match self.0 {
+    /// Waits. May be left, and waited for again.
+    pub async fn flushed(&mut self) -> Result<(), WalError> {
+        match &mut self.0 {
             Some(flush) => {
                 if flush.has_company() {
                     // Whose statements are ready now commit with this one.
@@ -68,6 +71,9 @@ impl Backend {
         params: Vec<Param>,
         in_implicit_block: bool,
     ) -> Quick {
+        if !self.has_session_alone() {
+            return Quick::TakesThread(params, Stage::New);
+        }
         match prepared.statement() {
             Some(Statement::Insert(_)) => match prepared.plan() {
                 Some(plan) => self.try_insert(prepared, &plan, params, in_implicit_block),
@@ -82,7 +88,7 @@ impl Backend {
                 Quick::Done(begun.map(|tag| Outcome::Command { tag: tag.into() }))
             }
             Some(Statement::Transaction(TransactionStatement::Commit { chain: false }))
-                if self.status == TransactionStatus::InBlock && self.scans.is_idle() =>
+                if self.status == TransactionStatus::InBlock =>
             {
                 self.try_commit_block(prepared)
             }
@@ -125,7 +131,7 @@ impl Backend {
     /// # Errors
     /// The implicit transaction could not commit, and is rolled back.
     pub fn begin_sync(&mut self) -> Result<Option<Committing>, SqlError> {
-        if !self.scans.is_idle() {
+        if !self.has_session_alone() {
             return Ok(None);
         }
         self.timer = None;
@@ -193,6 +199,7 @@ impl Backend {
             .values(params, &self.input_style())
             .and_then(|values| self.insert_planned(plan, &values));
         self.has_run = true;
+        self.warn_of_wraparound();
         lock_session(&self.engine).statement_warnings().end();
         if inserted.is_err() {
             self.abort();

@@ -14,7 +14,7 @@ use crate::database::SqlDatabase;
 use crate::error::SqlError;
 use crate::outcome::{BatchRows, Cell, Format, RowBatch, RowStream, RowTag};
 use crate::query::{Batch, Field, QueryStop, QueryStream};
-use crate::relations::OpenResult;
+use crate::relations::{ExecutingQuery, OpenResult};
 
 /// Batches that wait for the reader.
 const BATCHES_AHEAD: usize = 2;
@@ -82,31 +82,48 @@ impl Drop for RunningQuery {
     }
 }
 
+/// A query as the executor has it.
+pub(super) struct Execution {
+    /// Dropped first.
+    pub stream: QueryStream,
+    pub _executing: ExecutingQuery,
+}
+
 /// Runs a query on the executor; dropping the result stops it.
 pub(super) fn row_stream(
     shared: &SqlDatabase,
-    mut stream: QueryStream,
+    mut execution: Execution,
     style: OutputStyle,
     cancel: CancelToken,
     warnings: Arc<StatementWarnings>,
     open: OpenResult,
 ) -> Result<RowStream, SqlError> {
-    let columns = column_types(stream.fields())?;
+    let columns = column_types(execution.stream.fields())?;
     let style = Arc::new(style);
     let tag = RowTag::Counted("SELECT");
     let (sender, rows) = RowStream::channel(tag, BATCHES_AHEAD);
-    let stop = stream.stop().clone();
+    let stop = execution.stream.stop().clone();
     let reader_cancel = cancel.clone();
     let task = shared.spawn(async move {
         loop {
             let batch = tokio::select! {
                 biased;
-                reason = cancel.requested_async() => return sender.fail(cancelled(reason)).await,
-                batch = stream.next() => batch,
+                reason = cancel.requested_async() => {
+                    drop(execution);
+                    return sender.fail(cancelled(reason)).await;
+                }
+                batch = execution.stream.next() => batch,
             };
+            // Who has been told of its end finds it ended.
             let batch = match batch {
-                None => return sender.finish().await,
-                Some(Err(error)) => return sender.fail(error.into()).await,
+                None => {
+                    drop(execution);
+                    return sender.finish().await;
+                }
+                Some(Err(error)) => {
+                    drop(execution);
+                    return sender.fail(error.into()).await;
+                }
                 Some(Ok(batch)) => RowBatch::new(QueryRows {
                     batch,
                     columns: Arc::clone(&columns),

@@ -37,6 +37,7 @@ use super::parse::parse_expression;
 use super::pgtype::{PgType, arrow_type};
 use super::session::{ExternalFunctions, SessionFunctions, TableResolver};
 use super::value::Styles;
+use super::waiting::WaitingFunctions;
 
 /// What all sessions of a process share: memory for queries and room to spill.
 #[derive(Clone, Debug)]
@@ -225,6 +226,7 @@ impl QueryContext {
             // Every type is decided by analysis; DataFusion has nothing to coerce.
             .with_analyzer_rules(vec![])
             .with_physical_optimizer_rule(Arc::new(CooperativeJoins))
+            .with_physical_optimizer_rule(Arc::new(WaitingFunctions))
             // What the optimiser looks up by name: DISTINCT ON becomes first_value.
             .with_aggregate_functions(vec![first_value_udaf()])
             .build();

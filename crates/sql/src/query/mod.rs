@@ -29,6 +29,7 @@ mod scan;
 mod series;
 mod session;
 mod value;
+mod waiting;
 
 pub use column::{ColumnBuilder, ColumnReader};
 pub use context::{

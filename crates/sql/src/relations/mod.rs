@@ -12,5 +12,5 @@ mod table;
 
 pub(crate) use materialised::{MaterialisedRows, RowsBuilder};
 pub(crate) use resolver::{Resolver, SessionRef, SharedSession, lock_session};
-pub(crate) use scan_group::{OpenResult, ScanGroup};
+pub(crate) use scan_group::{ExecutingQuery, OpenResult, ScanGroup};
 pub(crate) use table::cleared;

@@ -4,6 +4,7 @@
 //! belong to the transaction. So a transaction does not end before its scans: closing the group
 //! tells them to stop, and waits until they have.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -14,6 +15,8 @@ struct Shared {
     running: Mutex<Vec<Oid>>,
     /// The relations that open results were made from, one entry a result. Its lock is a leaf.
     open: Mutex<Vec<Oid>>,
+    /// Queries whose rows are being computed for a reader, with relations or without.
+    executing: AtomicUsize,
     /// Signalled when a partition ends.
     ended: Condvar,
     /// Set once, when the transaction ends.
@@ -50,6 +53,7 @@ impl ScanGroup {
             shared: Arc::new(Shared {
                 running: Mutex::default(),
                 open: Mutex::default(),
+                executing: AtomicUsize::new(0),
                 ended: Condvar::new(),
                 is_closed: watch::Sender::new(false),
             }),
@@ -85,9 +89,21 @@ impl ScanGroup {
         self.shared.open().contains(&relation)
     }
 
-    /// Whether no scan runs and no result is open, so that closing it waits for nothing.
+    /// Counts a query in that computes rows while its session may do other things. What it calls may
+    /// use the session at any time, and be waiting for a lock meanwhile.
+    pub fn execute(&self) -> ExecutingQuery {
+        self.shared.executing.fetch_add(1, Ordering::AcqRel);
+        ExecutingQuery {
+            group: self.clone(),
+        }
+    }
+
+    /// Whether no scan runs, no query is being executed and no result is open: then closing it waits for
+    /// nothing, and nobody but its owner uses the session.
     pub fn is_idle(&self) -> bool {
-        self.shared.running().is_empty() && self.shared.open().is_empty()
+        self.shared.executing.load(Ordering::Acquire) == 0
+            && self.shared.running().is_empty()
+            && self.shared.open().is_empty()
     }
 
     /// Waits for the scans of `relation` whose rows nobody wants any more; blocks.
@@ -142,6 +158,18 @@ impl Drop for OpenResult {
                 open.swap_remove(index);
             }
         }
+    }
+}
+
+/// A query that is being executed, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct ExecutingQuery {
+    group: ScanGroup,
+}
+
+impl Drop for ExecutingQuery {
+    fn drop(&mut self) {
+        self.group.shared.executing.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -221,5 +249,22 @@ mod tests {
         assert!(group.is_in_use(Oid(2)));
         drop(second);
         assert!(!group.is_in_use(Oid(2)));
+    }
+
+    #[test]
+    fn a_group_is_idle_when_nothing_of_it_is_under_way() {
+        let group = ScanGroup::new();
+        assert!(group.is_idle());
+        let query = group.execute();
+        assert!(!group.is_idle());
+        // Of no relation: a function's call.
+        let call = group.enter(Oid::INVALID).unwrap();
+        drop(query);
+        assert!(!group.is_idle());
+        drop(call);
+        let result = group.open_result(&[Oid(1)]);
+        assert!(!group.is_idle());
+        drop(result);
+        assert!(group.is_idle());
     }
 }

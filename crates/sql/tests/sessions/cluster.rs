@@ -1,6 +1,6 @@
 //! A database system in a temporary directory, and clients of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -90,6 +90,11 @@ impl Cluster {
 
     /// Stops it cleanly and opens it again.
     pub fn restart(self) -> Cluster {
+        self.restart_after(|_| ())
+    }
+
+    /// The same, and meanwhile does something with its data directory.
+    pub fn restart_after(self, meanwhile: impl FnOnce(&Path)) -> Cluster {
         self.database.stop().unwrap();
         let Cluster {
             directory,
@@ -97,6 +102,7 @@ impl Cluster {
             sql,
         } = self;
         drop((sql, database));
+        meanwhile(&directory.path().join("data"));
         let settings = [("io_method", "sync")];
         Cluster::open(directory, Foundation::default(), &settings)
     }

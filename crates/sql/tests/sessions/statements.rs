@@ -514,3 +514,35 @@ async fn a_select_list_may_be_empty() {
         assert_eq!(answer.tag, format!("SELECT {rows}"));
     }
 }
+
+/// What may wait is refused, by its name, where nothing can; before anything runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_wait_are_refused_in_each_others_arguments() {
+    let cluster = Cluster::new();
+    let mut client = cluster.client();
+    client.query("CREATE TABLE t (a int)").await;
+    let node = "pg_relation_filenode('t')";
+    for sql in [
+        format!("SELECT pg_relation_size({node}) FROM t"),
+        format!("SELECT pg_relation_size((1 + {node}::int8)::oid) FROM t"),
+        format!("SELECT a FROM t WHERE pg_relation_size({node}) > 0"),
+        format!("SELECT sum(pg_relation_size({node})) FROM t"),
+        format!("SELECT a FROM t ORDER BY pg_relation_size({node})"),
+        "SELECT 1 FROM t AS u JOIN t AS v ON pg_relation_size('t') + u.a > v.a".to_owned(),
+    ] {
+        let error = client.fails(&sql).await;
+        assert_eq!(error.sqlstate, "0A000", "{sql}: {error:?}");
+        let expected = "function pg_relation_size is not supported here";
+        let inner = "function pg_relation_filenode is not supported here";
+        assert!(
+            [expected, inner].contains(&error.message.as_str()),
+            "{sql}: {error:?}"
+        );
+    }
+    // Beside each other, and one under the other.
+    let beside = format!("SELECT pg_relation_size('t') + {node}::int8 > 16000");
+    assert_eq!(client.one(&beside).await, "t");
+    client.query("INSERT INTO t VALUES (1)").await;
+    let below = format!("SELECT pg_relation_size('t') * a FROM t WHERE {node}::int8 > 0");
+    assert_eq!(client.one(&below).await, "8192");
+}

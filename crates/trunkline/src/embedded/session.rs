@@ -20,8 +20,8 @@ enum Left {
 }
 
 /// A session. Outside of BEGIN and COMMIT each call commits what it did, or undoes all of it.
-/// The next call undoes one whose future was dropped before its end, unless its commit had begun; it
-/// waits for what that one was at. Dropping a session rolls back what is open.
+/// The next call undoes one whose future was dropped before its end, unless its commit had begun, which
+/// then goes on by itself; it waits for what that one was at. Dropping a session rolls back what is open.
 #[derive(Debug)]
 pub struct Session {
     session: SqlSession,

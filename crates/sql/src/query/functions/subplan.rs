@@ -78,6 +78,9 @@ impl Hash for SubPlanCall {
     }
 }
 
+/// What the function is called that computes a subquery.
+pub(crate) const SUBPLAN: &str = "subplan";
+
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// The value of a subquery as an expression over `args`: the outer columns, behind the value that
@@ -98,7 +101,7 @@ pub(crate) fn subplan_call(subplan: SubPlan, args: Vec<Expr>) -> Expr {
 
 impl ScalarUDFImpl for SubPlanCall {
     fn name(&self) -> &str {
-        "subplan"
+        SUBPLAN
     }
 
     fn signature(&self) -> &Signature {
