@@ -23,9 +23,10 @@ pub(crate) fn resolve_wal_settings(settings: &mut ServerSettings, control: &Cont
     let segment_bytes = i64::from(segment_size(control).bytes());
     let block = BLCKSZ as i64;
     settings.resolve("wal_segment_size", SettingValue::Integer(segment_bytes));
-    // PostgreSQL's XLOGChooseNumBuffers, and its least number.
+    // PostgreSQL's XLOGChooseNumBuffers, and its least number; but up to four segments, not one:
+    // what is inserted needs room beside the writes in flight.
     let blocks = match settings.integer("wal_buffers") {
-        -1 => (settings.integer("shared_buffers") / 32).clamp(8, segment_bytes / block),
+        -1 => (settings.integer("shared_buffers") / 32).clamp(8, 4 * segment_bytes / block),
         blocks => blocks.max(4),
     };
     settings.resolve("wal_buffers", SettingValue::Integer(blocks));
