@@ -122,7 +122,7 @@ fn relation_argument(args: &[Value]) -> Oid {
 pub(super) struct Call<'a> {
     pub session: &'a mut Session,
     shared: &'a SqlDatabase,
-    io: &'a mut IoContext,
+    pub io: &'a mut IoContext,
 }
 
 pub(super) struct Args(Vec<Value>);
