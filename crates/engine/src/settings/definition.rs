@@ -31,6 +31,8 @@ pub enum SettingContext {
     Postmaster,
     /// From the configuration file.
     Sighup,
+    /// When a connection starts, by a superuser.
+    SuperuserBackend,
     /// When a connection starts.
     Backend,
     /// In a session, by a superuser (every user is one until roles exist).
@@ -190,8 +192,7 @@ const OWN_DEFAULTS: &[(&str, &str)] = &[
     ("lc_numeric", "C"),
     ("lc_time", "C"),
     ("default_text_search_config", "pg_catalog.simple"),
-    ("max_connections", "100"),
-    ("temp_file_limit", "-1"),
+    ("timezone_abbreviations", "Default"),
     ("listen_addresses", "127.0.0.1"),
     // Direct writes of the log that are durable by themselves: with several in flight more than twice as
     // fast as with a sync behind each (docs/decisions/0010).
@@ -231,7 +232,8 @@ fn parse_context(word: &str) -> SettingContext {
         "internal" => SettingContext::Internal,
         "postmaster" => SettingContext::Postmaster,
         "sighup" => SettingContext::Sighup,
-        "backend" | "superuser-backend" => SettingContext::Backend,
+        "superuser-backend" => SettingContext::SuperuserBackend,
+        "backend" => SettingContext::Backend,
         "superuser" => SettingContext::Superuser,
         _ => SettingContext::User,
     }
@@ -243,7 +245,11 @@ fn parse_line(line: &'static str) -> SettingDefinition {
     let (name, kind, unit, category, context) = (next(), next(), next(), next(), next());
     let (min, max, words, boot, description) = (next(), next(), next(), next(), next());
     let own_default = OWN_DEFAULTS.iter().find(|(own, _)| *own == name);
-    let mut words: Vec<&'static str> = words.split(',').filter(|word| !word.is_empty()).collect();
+    // One of them may be empty.
+    let mut words: Vec<&'static str> = match words {
+        "" => Vec::new(),
+        words => words.split(',').collect(),
+    };
     if let Some((_, own)) = OWN_WORDS.iter().find(|(own, _)| *own == name) {
         words.extend_from_slice(own);
     }
