@@ -18,6 +18,7 @@ pub use crate::backend::Prepared;
 use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
+use crate::idle::{IdleLimit, IdleTimeouts};
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
 use crate::statement::split_statements;
 
@@ -68,6 +69,8 @@ pub struct SqlSession {
     reported: Vec<(String, String)>,
     /// The version of the settings then.
     reported_version: u64,
+    /// As they were then.
+    idle_timeouts: IdleTimeouts,
 }
 
 impl std::fmt::Debug for SqlSession {
@@ -104,6 +107,7 @@ impl SqlSession {
             shared: Arc::clone(shared),
             reported: backend.reported_settings(),
             reported_version: backend.settings_version(),
+            idle_timeouts: backend.idle_timeouts(),
             warnings: backend.warnings(),
             home: Home::Here(backend),
             backend_pid,
@@ -153,6 +157,7 @@ impl SqlSession {
         if std::mem::replace(&mut self.reported_version, version) == version {
             return Vec::new();
         }
+        self.idle_timeouts = backend.idle_timeouts();
         let now = backend.reported_settings();
         let changed = now
             .iter()
@@ -160,6 +165,12 @@ impl SqlSession {
         let changed = changed.cloned().collect();
         self.reported = now;
         changed
+    }
+
+    /// How long the session may wait for its client's next statement, as of
+    /// [`SqlSession::take_parameter_changes`].
+    pub fn idle_limit(&self) -> Option<IdleLimit> {
+        self.idle_timeouts.limit(self.status)
     }
 
     /// What is to be told to the client besides results, oldest first; also in the middle of what

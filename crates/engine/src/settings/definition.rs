@@ -126,6 +126,8 @@ const WORKING: &[&str] = &[
     "full_page_writes",
     "huge_pages",
     "ignore_checksum_failure",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
     "io_combine_limit",
     "io_direct",
     "io_max_combine_limit",

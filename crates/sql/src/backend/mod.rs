@@ -42,6 +42,7 @@ use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, p
 
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
+use crate::idle::IdleTimeouts;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
 use crate::query::{Batch, Planner, QueryContext, QueryInputs, QueryRuntime, QueryStream, Styles};
 use crate::relations::{Resolver, ScanGroup, SessionRef, SharedSession, lock_session};
@@ -237,6 +238,11 @@ impl Backend {
             .iter()
             .filter_map(|name| session.settings().show(name).ok())
             .collect()
+    }
+
+    /// Does not block either.
+    pub fn idle_timeouts(&self) -> IdleTimeouts {
+        IdleTimeouts::of(lock_session(&self.engine).settings())
     }
 
     fn cancel(&self) -> CancelToken {
