@@ -73,6 +73,19 @@ pub(crate) fn starting(cause: CheckpointCause) -> String {
     format!("checkpoint starting:{said}")
 }
 
+/// What is said if a checkpoint for `max_wal_size` begins so soon after the last one: less than
+/// `warning` later, in whole seconds.
+pub(crate) fn too_frequent(since_last: Duration, warning: Duration) -> Option<String> {
+    let seconds = since_last.as_secs();
+    let unit = if seconds == 1 { "second" } else { "seconds" };
+    (seconds < warning.as_secs()).then(|| {
+        format!(
+            "checkpoints are occurring too frequently ({seconds} {unit} apart); consider increasing \
+             the configuration parameter \"max_wal_size\""
+        )
+    })
+}
+
 /// Seconds with milliseconds, cut off as PostgreSQL cuts them.
 fn seconds(duration: Duration) -> String {
     format!("{}.{:03} s", duration.as_secs(), duration.subsec_millis())
@@ -120,6 +133,27 @@ pub(crate) fn complete(report: &CheckpointReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checkpoints_too_close_to_each_other_are_told() {
+        let said = |since_ms, warning| {
+            too_frequent(
+                Duration::from_millis(since_ms),
+                Duration::from_secs(warning),
+            )
+        };
+        let begins = |said: Option<String>, beginning: &str| {
+            said.is_some_and(|said| said.starts_with(beginning))
+        };
+        let text = "checkpoints are occurring too frequently";
+        assert!(begins(said(1999, 30), &format!("{text} (1 second apart)")));
+        assert!(begins(
+            said(29_999, 30),
+            &format!("{text} (29 seconds apart)")
+        ));
+        assert_eq!(said(30_000, 30), None);
+        assert_eq!(said(0, 0), None);
+    }
 
     #[test]
     fn lines_are_postgresqls() {

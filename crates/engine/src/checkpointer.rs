@@ -51,6 +51,8 @@ pub(crate) struct CheckpointConfig {
     pub(crate) wal_distance_bytes: u64,
     /// `log_checkpoints`.
     pub(crate) log: bool,
+    /// `checkpoint_warning`.
+    pub(crate) warning: Duration,
 }
 
 /// What to do after a step.
@@ -153,6 +155,8 @@ pub(crate) struct Checkpointer {
     records_covered: u64,
     /// Log that is expected between two redo points.
     estimate_bytes: f64,
+    /// When the last one began that had something to do, or the system.
+    last_began: Duration,
     /// When the next timed one is due.
     due: Duration,
     /// After a failure: when nobody's asking is enough again.
@@ -169,7 +173,8 @@ impl Checkpointer {
         counters: Arc<CheckpointerCounters>,
     ) -> Checkpointer {
         let records_covered = state.important_records();
-        let due = state.clock.monotonic() + config.timeout;
+        let last_began = state.clock.monotonic();
+        let due = last_began + config.timeout;
         Checkpointer {
             state,
             config,
@@ -178,6 +183,7 @@ impl Checkpointer {
             phase: Phase::Idle,
             records_covered,
             estimate_bytes: 0.0,
+            last_began,
             due,
             due_before: due,
             retry_at: Duration::ZERO,
@@ -256,6 +262,12 @@ impl Checkpointer {
             tracing::debug!("checkpoint skipped because system is idle");
             self.requests.finish(Ok(()));
             return Ok(CheckpointerStep::Again);
+        }
+        let since_last = now.saturating_sub(std::mem::replace(&mut self.last_began, now));
+        if cause.is_for_wal
+            && let Some(said) = checkpoint_log::too_frequent(since_last, self.config.warning)
+        {
+            tracing::info!("{said}");
         }
         if self.config.log {
             tracing::info!("{}", checkpoint_log::starting(cause));

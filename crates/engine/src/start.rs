@@ -295,7 +295,10 @@ impl Base<'_> {
             pg_xact,
             control_store: self.control_store,
             read_ahead_bytes: usize_setting(self.settings, "wal_decode_buffer_size"),
-            blocks_ahead: usize_setting(self.settings, "maintenance_io_concurrency"),
+            blocks_ahead: match self.settings.text("recovery_prefetch") {
+                "off" => 0,
+                _ => usize_setting(self.settings, "maintenance_io_concurrency"),
+            },
             progress_interval: milliseconds(self.settings, "log_startup_progress_interval"),
         };
         let recovered = recovery::recover(&parts, &check_point, control, io)?;
@@ -437,6 +440,7 @@ fn checkpoint_config(settings: &ServerSettings, wal_config: &WalConfig) -> Check
         io_concurrency: usize_setting(settings, "checkpoint_io_concurrency"),
         wal_distance_bytes: checkpoint_distance_bytes(wal_config),
         log: settings.switch("log_checkpoints"),
+        warning: Duration::from_secs(settings.integer("checkpoint_warning").unsigned_abs()),
     }
 }
 

@@ -113,6 +113,7 @@ const WORKING: &[&str] = &[
     "checkpoint_flush_after",
     "checkpoint_io_concurrency",
     "checkpoint_timeout",
+    "checkpoint_warning",
     "client_encoding",
     "client_min_messages",
     "data_directory",
