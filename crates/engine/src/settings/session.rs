@@ -1,7 +1,7 @@
 //! A session's own values over the server's, with PostgreSQL's transactional behaviour: what a
 //! transaction SET is undone by its ROLLBACK, and SET LOCAL ends with the transaction either way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use super::{
@@ -262,8 +262,11 @@ impl SessionSettings {
 
     /// The transaction ended: puts back what must not outlive it.
     pub fn end_transaction(&mut self, committed: bool) {
+        // What SET says after SET LOCAL outlives the transaction.
+        let mut kept = HashSet::new();
         while let Some(undo) = self.undo.pop() {
-            if committed && !undo.local {
+            if committed && (!undo.local || kept.contains(&undo.key)) {
+                kept.insert(undo.key);
                 continue;
             }
             self.version += 1;
@@ -362,6 +365,25 @@ mod tests {
         assert_eq!(settings.show("work_mem").unwrap().1, "8MB");
         settings.reset("work_mem", false).unwrap();
         assert_eq!(settings.show("work_mem").unwrap().1, "4MB");
+    }
+
+    // As PostgreSQL 18 does.
+    #[test]
+    fn set_counts_also_behind_set_local() {
+        let mut settings = session();
+        let mut after = |committed, changes: &[(&str, bool)]| {
+            settings.set("work_mem", "1MB", false, false).unwrap();
+            for (value, local) in changes {
+                settings.set("work_mem", value, *local, true).unwrap();
+            }
+            settings.end_transaction(committed);
+            settings.show("work_mem").unwrap().1
+        };
+        assert_eq!(after(true, &[("9MB", true), ("8MB", false)]), "8MB");
+        assert_eq!(after(true, &[("7MB", false), ("9MB", true)]), "7MB");
+        let three = [("9MB", true), ("8MB", false), ("10MB", true)];
+        assert_eq!(after(true, &three), "8MB");
+        assert_eq!(after(false, &three), "1MB");
     }
 
     // As PostgreSQL 18 does.
