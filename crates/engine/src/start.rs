@@ -40,7 +40,7 @@ use crate::memory_limit::usable_memory_bytes;
 use crate::oid_generator::OidGenerator;
 use crate::recovery::{self, RecoveryParts};
 use crate::sessions::Sessions;
-use crate::settings::{ServerSettings, SettingValue, check_resource_managers};
+use crate::settings::{Configuration, ServerSettings, SettingValue, check_resource_managers};
 use crate::wal_config::{checkpoint_distance_bytes, resolve_wal_settings, wal_config};
 use crate::wal_writing::WalWriting;
 
@@ -86,6 +86,7 @@ impl Database {
         })?;
         let lock_file = LockFile::acquire(&data_dir)?;
         let mut settings = ServerSettings::load(&data_dir, &options.overrides)?;
+        let configuration = Configuration::new(&data_dir, &options.overrides, &settings);
         resolve_defaults(&mut settings, &data_dir);
         let config = aio_config(&settings)?;
         let aio = match method {
@@ -216,6 +217,7 @@ impl Database {
             // A statement has its own thread and one for each partition of its scans.
             threads: EngineThreads::new(max_connections * (1 + partitions())),
             settings: Arc::new(settings),
+            configuration,
             aio,
             smgr,
             pool,
@@ -394,8 +396,9 @@ fn resolve_defaults(settings: &mut ServerSettings, data_dir: &Path) {
     if settings.integer("io_max_concurrency") < 0 {
         settings.resolve("io_max_concurrency", SettingValue::Integer(64));
     }
-    let directory = data_dir.display().to_string();
-    settings.resolve("data_directory", SettingValue::Text(directory));
+    let of_path = |path: &Path| SettingValue::Text(path.display().to_string());
+    settings.state("data_directory", of_path(data_dir));
+    settings.state("config_file", of_path(&data_dir.join("postgresql.conf")));
     settings.resolve("data_checksums", SettingValue::Bool(true));
 }
 

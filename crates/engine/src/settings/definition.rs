@@ -77,6 +77,16 @@ pub struct SettingDefinition {
     pub support: Support,
 }
 
+/// Settings that SHOW knows and no list has (`GUC_NO_SHOW_ALL`).
+const NOT_LISTED: [&str; 3] = ["is_superuser", "role", "session_authorization"];
+
+impl SettingDefinition {
+    /// Whether SHOW ALL and `pg_settings` have it.
+    pub fn is_listed(&self) -> bool {
+        !NOT_LISTED.contains(&self.name)
+    }
+}
+
 /// Index of a setting in [`definitions`].
 pub type SettingIndex = usize;
 
@@ -96,8 +106,10 @@ io_wal_target_blocks\tinteger\t8kB\tWrite-Ahead Log / Settings\tpostmaster\t1\t1
 Amount of WAL inserted and not sent to the disk after which an inserter starts its write.
 is_superuser\tbool\t\tReporting and Logging / What to Log\tinternal\t\t\t\ton\t\
 Shows whether the current user is a superuser.
-session_authorization\tstring\t\tReporting and Logging / What to Log\tinternal\t\t\t\tpostgres\t\
-Shows the session user name.
+role\tstring\t\tUngrouped\tuser\t\t\t\tnone\t\
+Sets the current role.
+session_authorization\tstring\t\tUngrouped\tuser\t\t\t\tpostgres\t\
+Sets the session user name.
 ";
 
 /// PostgreSQL's settings that do here what they do there.
@@ -151,6 +163,8 @@ const WORKING: &[&str] = &[
     "max_wal_size",
     "min_wal_size",
     "port",
+    "recovery_prefetch",
+    "role",
     "search_path",
     "session_authorization",
     "shared_buffers",

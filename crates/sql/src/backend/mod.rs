@@ -266,10 +266,11 @@ impl Backend {
     /// Tells the client something, if `client_min_messages` lets it through.
     fn notice(&mut self, notice: Notice) {
         let rank = |word: &str| match word {
-            "debug5" | "debug4" | "debug3" | "debug2" | "debug1" | "log" => 0,
-            "notice" => 1,
+            "error" => 3,
             "warning" => 2,
-            _ => 3,
+            "notice" => 1,
+            // "info", "log" and the debug levels.
+            _ => 0,
         };
         let threshold = rank(
             lock_session(&self.engine)
