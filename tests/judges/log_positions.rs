@@ -21,6 +21,7 @@ const QUESTIONS: &[&str] = &[
     "SELECT pg_walfile_name('zz')",
     "SELECT pg_walfile_name(1)",
     "SELECT pg_current_wal_flush_lsn(1)",
+    "SELECT pg_switch_wal(1)",
     "SELECT pg_is_in_recovery()",
     "SELECT pg_current_wal_flush_lsn() <= pg_current_wal_lsn(), \
             pg_current_wal_lsn() <= pg_current_wal_insert_lsn()",
@@ -41,8 +42,13 @@ fn positions_and_names_are_postgresqls() {
         let expected = theirs.try_rows(question);
         assert_eq!(ours.try_rows(question), expected, "{question}");
     }
-    for function in ["lsn", "flush_lsn", "insert_lsn"] {
-        let sql = format!("SELECT pg_current_wal_{function}()");
+    for function in [
+        "pg_current_wal_lsn",
+        "pg_current_wal_flush_lsn",
+        "pg_current_wal_insert_lsn",
+        "pg_switch_wal",
+    ] {
+        let sql = format!("SELECT {function}()");
         assert_eq!(ours.columns(&sql), theirs.columns(&sql));
     }
     drop(ours);
@@ -135,5 +141,77 @@ fn pg_waldump_reads_up_to_the_flush_position() {
     let whole = said.without_complaints();
     assert_eq!(whole.lines().last(), listed.lines().last());
     drop(client);
+    trunkline.stop();
+}
+
+/// What the two say of the log around the end of a segment, but for where they are.
+#[test]
+fn ending_a_segment_early_is_as_in_postgresql() {
+    let (Some(cluster), Some(judge)) = (Cluster::shared(), postgres()) else {
+        return;
+    };
+    let directory = TempDir::new().unwrap();
+    let data_dir = directory.path().join("data");
+    let trunkline = Trunkline::start(&data_dir);
+    let (mut ours, mut theirs) = (trunkline.client(), cluster.client());
+    let (start, records_before) = end_and_records(&mut ours);
+    for client in [&mut ours, &mut theirs] {
+        client.run("CREATE TABLE ended (a int); INSERT INTO ended VALUES (1)");
+        let told = loop {
+            let (end, _) = end_and_records(client);
+            let told = client.value("SELECT pg_switch_wal()");
+            let is_next = format!("SELECT '{told}'::pg_lsn - '{end}' = 24");
+            // Unless the background has logged something meanwhile, or a page ends there.
+            if client.value(&is_next) == "t" {
+                break told;
+            }
+            client.run("INSERT INTO ended VALUES (2)");
+        };
+        // Everything before is durable, and the log goes on with a segment.
+        let after = format!(
+            "SELECT pg_current_wal_flush_lsn() > '{told}', \
+                    pg_walfile_name('{told}'::pg_lsn - 1) \
+                    < pg_walfile_name(pg_current_wal_insert_lsn() + 1)"
+        );
+        let yes = vec![Some("t".to_owned()); 2];
+        assert_eq!(client.rows(&after), [yes]);
+    }
+    // Again, where nothing has been logged since.
+    loop {
+        ours.value("SELECT pg_switch_wal()");
+        let before = end_and_records(&mut ours);
+        let told = ours.value("SELECT pg_switch_wal()");
+        if end_and_records(&mut ours) == before {
+            // What is told of the next record is behind the header of its page.
+            let end = &before.0;
+            let where_it_is = format!(
+                "SELECT file_offset, '{end}'::pg_lsn - '{told}' FROM pg_walfile_name_offset('{told}')"
+            );
+            let expected = ["0", "40"].map(|text| Some(text.to_owned())).to_vec();
+            assert_eq!(ours.rows(&where_it_is), [expected]);
+            break;
+        }
+    }
+    ours.run("INSERT INTO ended VALUES (3)");
+    let (end, records) = end_and_records(&mut ours);
+    let wal = data_dir.join("pg_wal");
+    let first = ours.value(&format!("SELECT pg_walfile_name('{start}')"));
+    let last = ours.value(&format!("SELECT pg_walfile_name('{end}'::pg_lsn - 1)"));
+    let wal_dir = wal.to_str().unwrap();
+    let arguments = [
+        "-p", wal_dir, "--start", &start, "--end", &end, &first, &last,
+    ];
+    let said = judge.inspect("pg_waldump", &arguments);
+    let lines = said.output.lines().count() as u64;
+    assert_eq!(
+        lines,
+        records - records_before,
+        "{}{}",
+        said.output,
+        said.complaints
+    );
+    assert!(said.output.contains("desc: SWITCH"));
+    theirs.run("DROP TABLE ended");
+    drop(ours);
     trunkline.stop();
 }

@@ -15,6 +15,7 @@ mod pages;
 mod postgres;
 mod psql;
 mod rows;
+mod settings;
 mod tpch;
 mod trunkline;
 mod unlogged;

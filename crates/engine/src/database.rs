@@ -27,7 +27,7 @@ use crate::init::{InitOptions, bootstrap_aio, initialise_with};
 use crate::memory_limit::usable_memory_bytes;
 use crate::session::Session;
 use crate::sessions::Sessions;
-use crate::settings::{ServerSettings, SessionSettings, SettingError};
+use crate::settings::{Configuration, ServerSettings, SessionSettings, SettingError};
 use crate::start::clear_temporary_files;
 use crate::wal_writing::WalWriting;
 
@@ -57,6 +57,7 @@ pub struct Database {
     pub(crate) started: SystemTime,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) configuration: Configuration,
     pub(crate) aio: Arc<Aio>,
     pub(crate) smgr: Arc<Smgr>,
     pub(crate) pool: Arc<BufferPool>,
@@ -200,6 +201,28 @@ impl Database {
         &self.settings
     }
 
+    /// What these come from, and whether that has changed.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Reads the configuration files again, and tells in the log which settings would change with a
+    /// restart: none does without.
+    pub fn reload_configuration(&self) {
+        match self.configuration.reload() {
+            Ok(changed) => {
+                for name in changed {
+                    let error = SettingError::NeedsRestart(name.to_owned());
+                    tracing::info!("{error}");
+                }
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::info!("configuration file contains errors; no changes were applied");
+            }
+        }
+    }
+
     /// The AIO core.
     pub fn aio(&self) -> &Arc<Aio> {
         &self.aio
@@ -261,7 +284,7 @@ impl Database {
     ) -> Result<Session, EngineError> {
         self.check_failure()?;
         let registration = self.sessions.register(user, "postgres")?;
-        let settings = SessionSettings::new(Arc::clone(&self.settings), options)?;
+        let settings = SessionSettings::new(Arc::clone(&self.settings), user, options)?;
         Ok(Session::new(Arc::clone(self), registration, settings))
     }
 

@@ -10,6 +10,7 @@ use trunkline_txn::{LockMode, LockTag};
 use crate::data_directory::DATABASE_OID;
 use crate::error::{EngineError, StatementError};
 use crate::session::Session;
+use crate::settings::split_identifiers;
 
 /// Rounds of looking up and locking before giving up: each means that somebody renamed or replaced
 /// the relation in between.
@@ -35,12 +36,8 @@ impl Session {
     /// # Errors
     /// The catalog cannot be read.
     pub fn search_path(&self, io: &mut IoContext) -> Result<Vec<Oid>, EngineError> {
-        let names: Vec<String> = self
-            .settings()
-            .text("search_path")
-            .split(',')
-            .map(|name| name.trim().trim_matches('"').to_owned())
-            .collect();
+        // Its values were checked.
+        let names = split_identifiers(self.settings().text("search_path")).unwrap_or_default();
         let snapshot = self.snapshot()?;
         let mut view =
             self.database()

@@ -40,7 +40,7 @@ use crate::memory_limit::usable_memory_bytes;
 use crate::oid_generator::OidGenerator;
 use crate::recovery::{self, RecoveryParts};
 use crate::sessions::Sessions;
-use crate::settings::{ServerSettings, SettingValue, check_resource_managers};
+use crate::settings::{Configuration, ServerSettings, SettingValue, check_resource_managers};
 use crate::wal_config::{checkpoint_distance_bytes, resolve_wal_settings, wal_config};
 use crate::wal_writing::WalWriting;
 
@@ -86,6 +86,7 @@ impl Database {
         })?;
         let lock_file = LockFile::acquire(&data_dir)?;
         let mut settings = ServerSettings::load(&data_dir, &options.overrides)?;
+        let configuration = Configuration::new(&data_dir, &options.overrides, &settings);
         resolve_defaults(&mut settings, &data_dir);
         let config = aio_config(&settings)?;
         let aio = match method {
@@ -218,6 +219,7 @@ impl Database {
             // A statement has its own thread and one for each partition of its scans.
             threads: EngineThreads::new(max_connections * (1 + partitions())),
             settings: Arc::new(settings),
+            configuration,
             aio,
             smgr,
             pool,
@@ -298,7 +300,10 @@ impl Base<'_> {
             pg_xact,
             control_store: self.control_store,
             read_ahead_bytes: usize_setting(self.settings, "wal_decode_buffer_size"),
-            blocks_ahead: usize_setting(self.settings, "maintenance_io_concurrency"),
+            blocks_ahead: match self.settings.text("recovery_prefetch") {
+                "off" => 0,
+                _ => usize_setting(self.settings, "maintenance_io_concurrency"),
+            },
             progress_interval: milliseconds(self.settings, "log_startup_progress_interval"),
         };
         let recovered = recovery::recover(&parts, &check_point, control, io)?;
@@ -387,8 +392,9 @@ fn resolve_defaults(settings: &mut ServerSettings, data_dir: &Path) {
     if settings.integer("io_max_concurrency") < 0 {
         settings.resolve("io_max_concurrency", SettingValue::Integer(64));
     }
-    let directory = data_dir.display().to_string();
-    settings.resolve("data_directory", SettingValue::Text(directory));
+    let of_path = |path: &Path| SettingValue::Text(path.display().to_string());
+    settings.state("data_directory", of_path(data_dir));
+    settings.state("config_file", of_path(&data_dir.join("postgresql.conf")));
 }
 
 fn aio_config(settings: &ServerSettings) -> Result<AioConfig, EngineError> {

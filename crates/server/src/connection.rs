@@ -35,6 +35,8 @@ pub(crate) struct Connection<S: Session> {
     pub(crate) session: S,
     /// After an error in an extended-protocol message: the client's pipeline is void up to Sync.
     is_skipping: bool,
+    /// The client has been told that everything was answered, and has not said anything since.
+    is_ready: bool,
 }
 
 impl<S: Session> Connection<S> {
@@ -48,6 +50,7 @@ impl<S: Session> Connection<S> {
             _registration: registration,
             session,
             is_skipping: false,
+            is_ready: false,
         }
     }
 
@@ -80,7 +83,7 @@ impl<S: Session> Connection<S> {
     async fn serve(&mut self) -> Result<(), Failure> {
         self.ready().await?;
         loop {
-            let Frame::Message { kind, body } = self.next_frame().await? else {
+            let Frame::Message { kind, body } = self.next_message_or_limit().await? else {
                 // Data of a COPY that has failed is still coming.
                 continue;
             };
@@ -103,6 +106,26 @@ impl<S: Session> Connection<S> {
                 Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// The next frame. If it is awaited because everything was answered, no longer than the session's
+    /// settings allow.
+    async fn next_message_or_limit(&mut self) -> Result<Frame, Failure> {
+        let limit = match self.is_ready {
+            true => self.session.idle_limit(),
+            false => None,
+        };
+        let frame = match limit {
+            None => self.next_frame().await,
+            // Boxed, as few have one.
+            Some(limit) => Box::pin(tokio::time::timeout(limit.after, self.next_frame()))
+                .await
+                .unwrap_or_else(|_| Err(Failure::Fatal(limit.error()))),
+        }?;
+        if matches!(frame, Frame::Message { .. }) {
+            self.is_ready = false;
+        }
+        Ok(frame)
     }
 
     /// The next frame, when it comes.
@@ -199,6 +222,7 @@ impl<S: Session> Connection<S> {
             self.wire.put_parameter_status(name, value)?;
         }
         self.wire.put_ready(self.session.transaction_status())?;
+        self.is_ready = true;
         self.wire.flush(&self.interrupt).await
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::{FieldDesc, Notice, Outcome, Param, TransactionStatus};
 use trunkline_sql::statement::parse_statement;
-use trunkline_sql::{Prepared, SqlDatabase, SqlSession};
+use trunkline_sql::{IdleLimit, Prepared, SqlDatabase, SqlSession};
 use trunkline_txn::CancelToken;
 use trunkline_types::Oid;
 
@@ -72,6 +72,9 @@ pub trait Session: Send + 'static {
 
     /// Those of them that changed since they were last reported.
     fn take_parameter_changes(&mut self) -> Vec<(String, String)>;
+
+    /// How long the client may be waited for, when a message has been answered and changes were taken.
+    fn idle_limit(&self) -> Option<IdleLimit>;
 
     /// What is to be told to the client besides results, oldest first.
     fn take_notices(&mut self) -> Vec<Notice>;
@@ -196,6 +199,10 @@ impl Session for SqlSession {
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         self.take_parameter_changes()
+    }
+
+    fn idle_limit(&self) -> Option<IdleLimit> {
+        self.idle_limit()
     }
 
     fn take_notices(&mut self) -> Vec<Notice> {

@@ -35,6 +35,7 @@ pub mod statement;
 
 mod backend;
 mod database;
+mod idle;
 mod io_watch;
 mod relations;
 mod session;
@@ -43,5 +44,6 @@ mod views;
 pub use database::SqlDatabase;
 /// The Arrow that results come in.
 pub use datafusion::arrow;
+pub use idle::IdleLimit;
 pub use io_watch::IoWatch;
 pub use session::{Prepared, SqlSession, StartupParameters};

@@ -18,9 +18,10 @@ use trunkline_txn::{CancelReason, CancelToken};
 use trunkline_types::Oid;
 
 pub use crate::backend::Prepared;
-use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage, reported_settings};
+use crate::backend::{Backend, Early, Finished, NamedStatements, Quick, Stage, ToldSettings};
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
+use crate::idle::IdleLimit;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
 use crate::statement::split_statements;
 
@@ -70,10 +71,8 @@ pub struct SqlSession {
     named: NamedStatements,
     /// The statements that come are several of one query string.
     in_implicit_block: bool,
-    /// The settings that clients are told of, as they were last told.
-    reported: Vec<(String, String)>,
-    /// The version of the settings then.
-    reported_version: u64,
+    /// The settings as they were when the client was last told.
+    told: ToldSettings,
 }
 
 impl std::fmt::Debug for SqlSession {
@@ -105,12 +104,11 @@ impl SqlSession {
             .session(&parameters.user, &parameters.options)?;
         let (backend_pid, cancel) = (session.backend_pid(), session.cancel().clone());
         let named = NamedStatements::default();
-        let (reported_version, reported) = reported_settings(session.settings());
+        let told = ToldSettings::of(session.settings());
         let backend = Box::new(Backend::new(Arc::clone(shared), session, named.clone()));
         Ok(SqlSession {
             shared: Arc::clone(shared),
-            reported,
-            reported_version,
+            told,
             warnings: backend.warnings(),
             home: Home::Here(backend),
             backend_pid,
@@ -147,7 +145,7 @@ impl SqlSession {
 
     /// The reported settings with their values as they were last told.
     pub fn parameter_statuses(&self) -> Vec<(String, String)> {
-        self.reported.clone()
+        self.told.reported.clone()
     }
 
     /// Those of them that have changed since they were last told. While a query of the session is using it,
@@ -157,16 +155,18 @@ impl SqlSession {
         let Home::Here(backend) = &self.home else {
             return Vec::new();
         };
-        let Some((version, now)) = backend.reported_settings_since(self.reported_version) else {
+        let Some(now) = backend.told_settings_since(self.told.version) else {
             return Vec::new();
         };
-        self.reported_version = version;
-        let changed = now
-            .iter()
-            .filter(|setting| !self.reported.contains(setting));
-        let changed = changed.cloned().collect();
-        self.reported = now;
-        changed
+        let before = std::mem::replace(&mut self.told, now);
+        let changed = |setting: &&(String, String)| !before.reported.contains(setting);
+        self.told.reported.iter().filter(changed).cloned().collect()
+    }
+
+    /// How long the session may wait for its client's next statement, as of
+    /// [`SqlSession::take_parameter_changes`].
+    pub fn idle_limit(&self) -> Option<IdleLimit> {
+        self.told.idle_timeouts.limit(self.status)
     }
 
     /// What is to be told to the client besides results, oldest first; also in the middle of what

@@ -135,13 +135,13 @@ async fn serve(
     let waited_for = Arc::clone(database);
     tokio::spawn(async move {
         tokio::select! {
-            name = signals.next() => tracing::info!("received {name}: fast shutdown request"),
+            name = signals.next(&waited_for) => tracing::info!("received {name}: fast shutdown request"),
             () = until(failed) => {}
         }
         let _ = stop.send(());
         // The task ends with the runtime, after the stop.
         loop {
-            let name = signals.next().await;
+            let name = signals.next(&waited_for).await;
             let sessions = waited_for.sessions().list().len();
             let what = match sessions {
                 0 => "the shutdown checkpoint".to_owned(),
@@ -180,15 +180,19 @@ impl StopSignals {
     }
 
     /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self, database: &Arc<Database>) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => {
-                    // To PostgreSQL it means to read the configuration again. A terminal that
-                    // closes must not end the server uncleanly.
-                    tracing::info!("received SIGHUP: settings are read at start only");
+                    // A terminal that closes must not end the server uncleanly.
+                    tracing::info!("received SIGHUP, reloading configuration files");
+                    let database = Arc::clone(database);
+                    let reload = move || database.reload_configuration();
+                    if tokio::task::spawn_blocking(reload).await.is_err() {
+                        tracing::error!("the configuration files were not read");
+                    }
                 }
             }
         }

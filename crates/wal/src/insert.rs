@@ -20,7 +20,7 @@ use crate::writer::Extent;
 const PAGE: u64 = XLOG_BLCKSZ as u64;
 
 /// What the longest record of padding consists of.
-static ZEROS: [u8; XLOG_BLCKSZ] = [0; XLOG_BLCKSZ];
+pub(crate) static ZEROS: [u8; XLOG_BLCKSZ] = [0; XLOG_BLCKSZ];
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +33,22 @@ pub struct Inserted {
 
 /// A reserved place that is not published yet. The log ends before it for ever if it is dropped so:
 /// everything behind it would be unreachable.
-struct Place<'w> {
+pub(crate) struct Place<'w> {
     wal: &'w Wal,
     reservation: Reservation,
     published: bool,
 }
 
-impl Place<'_> {
-    fn publish(mut self) -> Inserted {
+impl<'w> Place<'w> {
+    pub(crate) fn new(wal: &'w Wal, reservation: Reservation) -> Self {
+        Place {
+            wal,
+            reservation,
+            published: false,
+        }
+    }
+
+    pub(crate) fn publish(mut self) -> Inserted {
         let Reservation {
             ticket, start, end, ..
         } = self.reservation;
@@ -150,11 +158,7 @@ impl Wal {
         let Some((reservation, length)) = padding else {
             return Ok(());
         };
-        let place = Place {
-            wal: self,
-            reservation,
-            published: false,
-        };
+        let place = Place::new(self, reservation);
         // A header for the data's length takes two bytes, or five from 256 bytes on.
         let data = match length {
             ..=24 => 0,
@@ -194,28 +198,27 @@ impl Wal {
             match reserve(length_bytes) {
                 Attempt::Reserved(reservation) => break reservation,
                 Attempt::ImageNeeded => return Ok(None),
-                Attempt::NoTicket(ticket) => {
-                    io.submit();
-                    let progress = &self.progress;
-                    progress
-                        .tickets
-                        .wait_for_room(ticket, || progress.has_failed());
-                    progress.check()?;
-                }
+                Attempt::NoTicket(ticket) => self.await_ticket(io, ticket)?,
             }
         };
-        let place = Place {
-            wal: self,
-            reservation,
-            published: false,
-        };
+        let place = Place::new(self, reservation);
         assembled.finish(reservation.prev);
         self.copy(io, &reservation, &assembled)?;
         Ok(Some(place.publish()))
     }
 
+    /// Waits until this ticket may be given out.
+    pub(crate) fn await_ticket(&self, io: &mut IoContext, ticket: u64) -> Result<(), WalError> {
+        io.submit();
+        let progress = &self.progress;
+        progress
+            .tickets
+            .wait_for_room(ticket, || progress.has_failed());
+        progress.check()
+    }
+
     /// Copies a record to its place, and page headers before what comes first on its page.
-    fn copy(
+    pub(crate) fn copy(
         &self,
         io: &mut IoContext,
         place: &Reservation,
@@ -289,7 +292,7 @@ impl Wal {
 
     /// Waits until the ring's place for `page` is free: until everything that it held is written.
     /// Needs earlier insertions only, so that no two wait for each other.
-    fn await_free_page(&self, io: &mut IoContext, page: Lsn) -> Result<(), WalError> {
+    pub(crate) fn await_free_page(&self, io: &mut IoContext, page: Lsn) -> Result<(), WalError> {
         let needed = Lsn((page.0 + PAGE).saturating_sub(self.ring.bytes() as u64));
         if self.progress.written() >= needed {
             return Ok(());
@@ -299,7 +302,7 @@ impl Wal {
     }
 }
 
-fn xlog_record<'a>(code: u8, main_data: &'a [&'a [u8]]) -> Record<'a> {
+pub(crate) fn xlog_record<'a>(code: u8, main_data: &'a [&'a [u8]]) -> Record<'a> {
     Record {
         rmgr: RmgrId::XLOG,
         info: code,

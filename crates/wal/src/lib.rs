@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `wal` | [`Wal`]: starting, positions, settings, statistics |
 //! | `record`, `insert` | [`WalRecord`]; which pages need images; reserve, copy, publish |
+//! | `segment_switch` | going on in a new segment |
 //! | `compression` | compressors of those images |
 //! | `reservation`, `tickets` | where a record goes, and how far the log is whole |
 //! | `ring` | the newest pages in memory |
@@ -60,6 +61,7 @@ mod recovery;
 mod reservation;
 mod retention;
 mod ring;
+mod segment_switch;
 mod segments;
 mod stats;
 mod sync;

@@ -152,6 +152,38 @@ fn loom_who_waits_for_an_insertion_is_woken() {
     });
 }
 
+/// A place of two words, told in two parts, behind another thread's insertion.
+#[test]
+fn loom_what_is_told_of_a_place_is_there_before_all_of_it() {
+    in_every_order(3, || {
+        let log = Log::new(4, 3);
+        let size = SegmentSize::DEFAULT;
+        let start = size.byte_position_of(START);
+        let end_of =
+            |words: u64| size.end_lsn_of_byte_position(start + words * u64::from(RECORD_BYTES));
+        let first = log.reserve();
+        let place = log.reserve();
+        let last = log.reserve();
+        let (second_end, third_end) = (end_of(2), end_of(3));
+        let other = spawn(&log, move |log| {
+            log.fill(&first);
+            log.tickets.publish(first.ticket, first.end);
+        });
+        let filler = spawn(&log, move |log| {
+            log.tickets.wait_for_lsn(first.end, || false);
+            log.fill(&place);
+            log.tickets.publish_part(place.ticket, second_end);
+            log.fill(&last);
+            log.tickets.publish(place.ticket, third_end);
+        });
+        log.tickets.wait_for_lsn(second_end, || false);
+        assert!(log.check_complete() >= 2);
+        other.join().unwrap();
+        filler.join().unwrap();
+        assert_eq!(log.check_complete(), 3);
+    });
+}
+
 #[test]
 fn loom_with_all_tickets_out_the_next_one_waits_for_the_oldest() {
     in_every_order(3, || {

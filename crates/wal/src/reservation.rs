@@ -55,6 +55,28 @@ pub(crate) enum Attempt {
     NoTicket(u64),
 }
 
+/// The place of a record that ends its segment early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SwitchPlace {
+    /// Of the record and of the rest of the segment.
+    pub(crate) whole: Reservation,
+    /// Where the record itself ends: where the rest begins, if there is one.
+    pub(crate) record_end: Lsn,
+    /// The same as PostgreSQL tells it: behind the header of the page that begins there, if one does.
+    pub(crate) told_end: Lsn,
+}
+
+/// What comes of an attempt to reserve the rest of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SwitchAttempt {
+    /// The place is the caller's.
+    Reserved(SwitchPlace),
+    /// The log ends here, where a segment begins: there is nothing to do.
+    AtSegmentStart(Lsn),
+    /// As [`Attempt::NoTicket`].
+    NoTicket(u64),
+}
+
 /// What was inserted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InsertCounts {
@@ -200,6 +222,35 @@ impl InsertPosition {
         state.counts.padding_bytes += gap;
         drop(state);
         Some((self.locate(taken), length_bytes))
+    }
+
+    /// Takes the place of a record of `length_bytes`, and what is behind it in the segment that it
+    /// ends in (`ReserveXLogSwitch` in PostgreSQL's `transam/xlog.c`).
+    pub(crate) fn reserve_switch(&self, tickets: &Tickets, length_bytes: u32) -> SwitchAttempt {
+        let size = self.segment_size;
+        let mut state = lock(&self.state);
+        let at = size.end_lsn_of_byte_position(state.next);
+        if size.offset_of(at) == 0 {
+            return SwitchAttempt::AtSegmentStart(at);
+        }
+        let taken = match self.take(&mut state, tickets, length_bytes, 0) {
+            Ok(taken) => taken,
+            Err(ticket) => return SwitchAttempt::NoTicket(ticket),
+        };
+        let record_end = size.end_lsn_of_byte_position(state.next);
+        let told_end = size.lsn_of_byte_position(state.next);
+        // The record itself may end with the segment, or be the first of the next one.
+        let end = size.start_of(size.segment_before(record_end) + 1);
+        state.next = size.byte_position_of(end);
+        drop(state);
+        SwitchAttempt::Reserved(SwitchPlace {
+            whole: Reservation {
+                end,
+                ..self.locate(taken)
+            },
+            record_end,
+            told_end,
+        })
     }
 
     /// Where the next record's predecessor ends, and what was inserted.

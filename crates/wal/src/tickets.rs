@@ -9,7 +9,7 @@
 //! 1. Ticket `t` is given out only if `t < completed + slots`, so that a slot has one user.
 //! 2. A slot's end is written before its ticket, and stays until `completed` has passed it.
 //! 3. `completed` grows by one ticket at a time; `completed_lsn` never shrinks, and is at most the
-//!    end of the last completed ticket.
+//!    end of the last completed ticket, or what the one behind it has told to be in place.
 
 use trunkline_pgformat::Lsn;
 
@@ -84,6 +84,19 @@ impl Tickets {
         }
     }
 
+    /// Of the bytes of `ticket`, those before `lsn` are in place: they may be written while the rest is
+    /// being filled. For a place that is longer than the ring, whose filling has to wait for writes of
+    /// its own beginning.
+    ///
+    /// # Panics
+    /// If an insertion before it is in progress: its bytes are not there.
+    pub(crate) fn publish_part(&self, ticket: u64, lsn: Lsn) {
+        let completed = self.completed.load(Acquire);
+        assert_eq!(completed, ticket, "a part of the WAL behind a gap");
+        self.completed_lsn.fetch_max(lsn.0, AcqRel);
+        self.changed.wake();
+    }
+
     fn slot(&self, ticket: u64) -> &Slot {
         &self.slots[(ticket % self.slots.len() as u64) as usize]
     }
@@ -142,6 +155,25 @@ mod tests {
         assert_eq!(tickets.completed_lsn(), Lsn(120));
         assert!(tickets.has_room_for(5) && !tickets.has_room_for(6));
         assert!(tickets.are_complete_before(2) && !tickets.are_complete_before(3));
+    }
+
+    #[test]
+    fn a_part_counts_once_everything_before_it_is_complete() {
+        let tickets = Tickets::new(4, Lsn(100));
+        tickets.publish(1, Lsn(500));
+        tickets.publish_part(0, Lsn(200));
+        assert_eq!(tickets.completed_lsn(), Lsn(200));
+        tickets.publish_part(0, Lsn(300));
+        assert_eq!(tickets.completed_lsn(), Lsn(300));
+        assert!(!tickets.are_complete_before(1));
+        tickets.publish(0, Lsn(400));
+        assert_eq!(tickets.completed_lsn(), Lsn(500));
+    }
+
+    #[test]
+    #[should_panic(expected = "behind a gap")]
+    fn a_part_behind_an_insertion_in_progress_is_refused() {
+        Tickets::new(4, Lsn(100)).publish_part(1, Lsn(200));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Ledger {
     /// `op` was acknowledged.
     pub fn acknowledge(&mut self, session: usize, op: Op) {
         match op {
-            Op::Checkpoint => {
+            Op::Checkpoint | Op::SwitchSegment => {
                 self.states.drain(..self.states.len() - 1);
                 return;
             }

@@ -29,6 +29,8 @@ pub enum Op {
     Drop(&'static str),
     /// CHECKPOINT.
     Checkpoint,
+    /// pg_switch_wal.
+    SwitchSegment,
     /// So many write units of the log are filled up, as the log itself does beside other flushes, and
     /// each is sent to the disk while those before are in flight.
     Units(usize),
@@ -70,6 +72,7 @@ impl Op {
             | Op::Rollback
             | Op::FailingLoad(..)
             | Op::Checkpoint
+            | Op::SwitchSegment
             | Op::Units(_)
             | Op::Background(_) => {}
         }
@@ -86,6 +89,7 @@ impl Op {
                 | Op::Drop(_)
                 | Op::Commit
                 | Op::Checkpoint
+                | Op::SwitchSegment
         )
     }
 }

@@ -112,6 +112,10 @@ fn perform(database: &Arc<Database>, session: &mut Session, op: Op) -> Result<()
             session.drop_table(&relation, &mut session.issuer()?)
         }),
         Op::Checkpoint => database.checkpoint(&mut session.issuer()?),
+        Op::SwitchSegment => {
+            database.wal().switch_segment(&mut session.issuer()?)?;
+            Ok(())
+        }
         Op::Units(count) => {
             let mut io = session.issuer()?;
             for _ in 0..count {

@@ -227,6 +227,9 @@ fn segments() -> Vec<Op> {
     let mut ops = vec![Op::Create("t", Permanent)];
     for round in 0..5 {
         ops.extend([Op::Load("t", 2500), Op::Background(3)]);
+        if round == 2 {
+            ops.extend([Op::SwitchSegment, Op::LoadAsync("t", 2), Op::SwitchSegment]);
+        }
         match round {
             1 | 3 => ops.extend([Op::Checkpoint, Op::Truncate("t")]),
             _ => ops.push(Op::LoadAsync("t", 1)),
@@ -342,6 +345,7 @@ fn random_ops(choice: &mut Choice, ledger: &Ledger, session: usize) -> Vec<Op> {
         2 if in_block => return vec![Op::Rollback],
         0 | 1 => return vec![Op::Begin],
         14 if choice.one_in(2) => return vec![Op::Units(1 + choice.below(6) as usize)],
+        14 if choice.one_in(4) => return vec![Op::SwitchSegment],
         14 => return vec![Op::Checkpoint],
         15 | 16 => return vec![Op::Background(1 + choice.below(4) as usize)],
         _ => {}
@@ -387,7 +391,7 @@ mod tests {
                 done.insert(text.split('(').next().unwrap().to_owned());
             }
         }
-        assert_eq!(done.len(), 13, "{done:?}");
+        assert_eq!(done.len(), 14, "{done:?}");
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Counts {
     pub doubtful: u64,
     /// `CHECKPOINT`s done.
     pub checkpoints: u64,
+    /// Segments of the log ended early.
+    pub switches: u64,
     /// Tables read while others wrote.
     pub looks: u64,
 }
@@ -59,6 +61,7 @@ impl std::ops::AddAssign for Counts {
         self.cut_off += other.cut_off;
         self.doubtful += other.doubtful;
         self.checkpoints += other.checkpoints;
+        self.switches += other.switches;
         self.looks += other.looks;
     }
 }
@@ -160,6 +163,14 @@ impl Client {
                 Err(error) if is_gone(&error) => return Ok(false),
                 Err(error) => return Err(self.unexpected("CHECKPOINT", &error)),
             },
+            Work::SwitchSegment => {
+                let sql = "SELECT pg_switch_wal()";
+                match self.hurried.batch_execute(sql).await {
+                    Ok(()) => self.counts.switches += 1,
+                    Err(error) if is_gone(&error) => return Ok(false),
+                    Err(error) => return Err(self.unexpected(sql, &error)),
+                }
+            }
             Work::Look(table) => return self.look(&table).await,
             Work::Write {
                 statements,

@@ -87,7 +87,7 @@ impl fmt::Display for Report {
             f,
             "{} rounds: {} kills, {} during recovery, {} clean stops; {} commits waited for, {} not \
              ({} of them lost), {} rolled back, {} cut off, {} in doubt ({} of them there), {} \
-             checkpoints asked for, {} tables looked at, {} rows checked",
+             checkpoints asked for, {} segments ended early, {} tables looked at, {} rows checked",
             self.rounds,
             self.kills,
             self.recovery_kills,
@@ -100,6 +100,7 @@ impl fmt::Display for Report {
             counts.doubtful,
             self.doubtful_kept,
             counts.checkpoints,
+            counts.switches,
             counts.looks,
             self.rows_checked,
         )

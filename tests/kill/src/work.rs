@@ -53,6 +53,8 @@ pub enum Work {
     Look(String),
     /// `CHECKPOINT`.
     Checkpoint,
+    /// `SELECT pg_switch_wal()`.
+    SwitchSegment,
 }
 
 /// The choices of one client.
@@ -84,6 +86,7 @@ impl Chooser {
         };
         let waits = !self.one_in(6);
         let (statements, form) = match self.rng.u8(..100) {
+            0 if self.one_in(3) => return Work::SwitchSegment,
             0 => return Work::Checkpoint,
             1..=3 => {
                 let names: Vec<&String> = tables.keys().collect();

@@ -150,7 +150,8 @@ pub(crate) struct RecoveryParts<'a> {
     pub(crate) control_store: &'a ControlFileStore,
     /// Bytes of records that are looked at before they are due (`wal_decode_buffer_size`).
     pub(crate) read_ahead_bytes: usize,
-    /// Blocks that are read before they are due (`maintenance_io_concurrency`).
+    /// Blocks that are read before they are due (`maintenance_io_concurrency`; none without
+    /// `recovery_prefetch`).
     pub(crate) blocks_ahead: usize,
     /// How often to tell how far it is (`log_startup_progress_interval`); never if zero.
     pub(crate) progress_interval: std::time::Duration,

@@ -6,7 +6,10 @@ use trunkline_wal::SyncMethod;
 
 use super::SettingError;
 use super::definition::SettingDefinition;
+use super::list::split_identifiers;
 use super::value::SettingValue;
+
+const ONE_ROLE: &str = "There is no other role than the session's own.";
 
 /// Checks `value`, and puts it into the form that `SHOW` prints. `current` is what holds now: a
 /// DateStyle that names only one of its two parts keeps the other.
@@ -42,6 +45,11 @@ pub fn check(
         "TimeZone" => TimeZone::parse(text)
             .map(|zone| SettingValue::Text(zone.name().to_owned()))
             .ok_or_else(invalid),
+        "session_authorization" if value != *current => Err(not_supported(ONE_ROLE)),
+        "role" if text != "none" => Err(not_supported(ONE_ROLE)),
+        "search_path" => split_identifiers(text)
+            .map(|_| value.clone())
+            .ok_or_else(invalid),
         "transaction_isolation" | "default_transaction_isolation" => match text.as_str() {
             "read committed" | "read uncommitted" => Ok(value),
             _ => Err(not_supported("Only READ COMMITTED is supported.")),
@@ -70,23 +78,29 @@ pub fn check(
                 "Without authentication, only a loopback address may be listened on.",
             )),
         },
-        // PostgreSQL cuts it to an identifier's length and masks what is not printable ASCII.
-        "application_name" => {
-            let clean: String = text
-                .bytes()
-                .take(63)
-                .map(|byte| {
-                    if matches!(byte, 32..=126) {
-                        byte as char
-                    } else {
-                        '?'
-                    }
-                })
-                .collect();
-            Ok(SettingValue::Text(clean))
-        }
+        "application_name" => Ok(SettingValue::Text(clean_ascii(cut_name(text)))),
         _ => Ok(value),
     }
+}
+
+/// As much of a name as an identifier has at most, not within a character.
+fn cut_name(text: &str) -> &str {
+    const NAME_BYTES_MAX: usize = 63;
+    let mut end = text.len().min(NAME_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// What is not printable ASCII in hexadecimal (`pg_clean_ascii` in PostgreSQL's `common/string.c`).
+fn clean_ascii(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            32..=126 => char::from(byte).to_string(),
+            other => format!("\\x{other:02x}"),
+        })
+        .collect()
 }
 
 /// Resource managers whose pages can be compared (`rm_mask` in PostgreSQL's `access/rmgrlist.h`), as

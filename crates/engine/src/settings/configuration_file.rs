@@ -7,11 +7,22 @@ use std::path::Path;
 
 use super::SettingError;
 
+/// One line's setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigurationLine {
+    /// One-based.
+    pub line: usize,
+    /// The setting's name, as it is written.
+    pub name: String,
+    /// Its value, without quotes.
+    pub value: String,
+}
+
 /// Reads the file's settings in order; a file that does not exist has none.
 ///
 /// # Errors
 /// The file cannot be read, or a line does not parse.
-pub fn read_configuration_file(file: &Path) -> Result<Vec<(String, String)>, SettingError> {
+pub fn read_configuration_file(file: &Path) -> Result<Vec<ConfigurationLine>, SettingError> {
     match std::fs::read_to_string(file) {
         Ok(text) => parse(&text, &file.display().to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -22,7 +33,7 @@ pub fn read_configuration_file(file: &Path) -> Result<Vec<(String, String)>, Set
     }
 }
 
-fn parse(text: &str, file: &str) -> Result<Vec<(String, String)>, SettingError> {
+fn parse(text: &str, file: &str) -> Result<Vec<ConfigurationLine>, SettingError> {
     let mut settings = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let syntax_error = |near: &str| SettingError::FileSyntax {
@@ -62,7 +73,18 @@ fn parse(text: &str, file: &str) -> Result<Vec<(String, String)>, SettingError> 
         if value.is_empty() && !line.contains('\'') {
             return Err(syntax_error(""));
         }
-        settings.push((name.to_owned(), value));
+        if ["include", "include_dir", "include_if_exists"].contains(&name) {
+            return Err(SettingError::NotSupported {
+                name: name.to_owned(),
+                value,
+                detail: "Configuration files cannot include others.".to_owned(),
+            });
+        }
+        settings.push(ConfigurationLine {
+            line: at + 1,
+            name: name.to_owned(),
+            value,
+        });
     }
     Ok(settings)
 }
@@ -105,11 +127,22 @@ mod tests {
             ("application_name", "it's"),
             ("port", "5433"),
         ];
-        let expected: Vec<(String, String)> = expected
+        let found: Vec<(&str, &str)> = settings
             .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .map(|line| (line.name.as_str(), line.value.as_str()))
             .collect();
-        assert_eq!(settings, expected);
+        assert_eq!(found, expected);
+        let lines: Vec<usize> = settings.iter().map(|line| line.line).collect();
+        assert_eq!(lines, [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn other_files_are_not_included() {
+        for name in ["include", "include_dir", "include_if_exists"] {
+            let error = parse(&format!("{name} 'x.conf'"), "f").unwrap_err();
+            assert_eq!(error.sqlstate(), "0A000");
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum SettingContext {
     Postmaster,
     /// From the configuration file.
     Sighup,
+    /// When a connection starts, by a superuser.
+    SuperuserBackend,
     /// When a connection starts.
     Backend,
     /// In a session, by a superuser (every user is one until roles exist).
@@ -75,6 +77,16 @@ pub struct SettingDefinition {
     pub support: Support,
 }
 
+/// Settings that SHOW knows and no list has (`GUC_NO_SHOW_ALL`).
+const NOT_LISTED: [&str; 3] = ["is_superuser", "role", "session_authorization"];
+
+impl SettingDefinition {
+    /// Whether SHOW ALL and `pg_settings` have it.
+    pub fn is_listed(&self) -> bool {
+        !NOT_LISTED.contains(&self.name)
+    }
+}
+
 /// Index of a setting in [`definitions`].
 pub type SettingIndex = usize;
 
@@ -94,8 +106,10 @@ io_wal_target_blocks\tinteger\t8kB\tWrite-Ahead Log / Settings\tpostmaster\t1\t1
 Amount of WAL inserted and not sent to the disk after which an inserter starts its write.
 is_superuser\tbool\t\tReporting and Logging / What to Log\tinternal\t\t\t\ton\t\
 Shows whether the current user is a superuser.
-session_authorization\tstring\t\tReporting and Logging / What to Log\tinternal\t\t\t\tpostgres\t\
-Shows the session user name.
+role\tstring\t\tUngrouped\tuser\t\t\t\tnone\t\
+Sets the current role.
+session_authorization\tstring\t\tUngrouped\tuser\t\t\t\tpostgres\t\
+Sets the session user name.
 ";
 
 /// PostgreSQL's settings that do here what they do there.
@@ -125,6 +139,8 @@ const WORKING: &[&str] = &[
     "full_page_writes",
     "huge_pages",
     "ignore_checksum_failure",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
     "io_combine_limit",
     "io_direct",
     "io_max_combine_limit",
@@ -147,6 +163,8 @@ const WORKING: &[&str] = &[
     "max_wal_size",
     "min_wal_size",
     "port",
+    "recovery_prefetch",
+    "role",
     "search_path",
     "session_authorization",
     "shared_buffers",
@@ -191,8 +209,7 @@ const OWN_DEFAULTS: &[(&str, &str)] = &[
     ("lc_numeric", "C"),
     ("lc_time", "C"),
     ("default_text_search_config", "pg_catalog.simple"),
-    ("max_connections", "100"),
-    ("temp_file_limit", "-1"),
+    ("timezone_abbreviations", "Default"),
     ("listen_addresses", "127.0.0.1"),
     // Direct writes of the log that are durable by themselves: with several in flight more than twice as
     // fast as with a sync behind each (docs/decisions/0010).
@@ -232,7 +249,8 @@ fn parse_context(word: &str) -> SettingContext {
         "internal" => SettingContext::Internal,
         "postmaster" => SettingContext::Postmaster,
         "sighup" => SettingContext::Sighup,
-        "backend" | "superuser-backend" => SettingContext::Backend,
+        "superuser-backend" => SettingContext::SuperuserBackend,
+        "backend" => SettingContext::Backend,
         "superuser" => SettingContext::Superuser,
         _ => SettingContext::User,
     }
@@ -244,7 +262,11 @@ fn parse_line(line: &'static str) -> SettingDefinition {
     let (name, kind, unit, category, context) = (next(), next(), next(), next(), next());
     let (min, max, words, boot, description) = (next(), next(), next(), next(), next());
     let own_default = OWN_DEFAULTS.iter().find(|(own, _)| *own == name);
-    let mut words: Vec<&'static str> = words.split(',').filter(|word| !word.is_empty()).collect();
+    // One of them may be empty.
+    let mut words: Vec<&'static str> = match words {
+        "" => Vec::new(),
+        words => words.split(',').collect(),
+    };
     if let Some((_, own)) = OWN_WORDS.iter().find(|(own, _)| *own == name) {
         words.extend_from_slice(own);
     }

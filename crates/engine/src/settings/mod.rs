@@ -3,8 +3,11 @@
 //! - `definition`: every setting's name, type, unit, range and context
 //! - `value`: parsing and printing of values
 //! - `checks`: what single settings demand of their values beyond type and range
-//! - `configuration_file`: `postgresql.conf`
+//! - `configuration_file`: `postgresql.conf` and `postgresql.auto.conf`
+//! - `list`: values that are lists
+//! - `source`: where a value comes from
 //! - `ServerSettings`: the values that the server started with
+//! - `reload`: what has changed in the files since
 //! - `session`: a session's own values over them, undone by ROLLBACK
 //!
 //! A setting is never ignored: one that steers something which does not exist here is known by
@@ -13,19 +16,26 @@
 mod checks;
 mod configuration_file;
 mod definition;
+mod list;
+mod reload;
 mod session;
+mod source;
 mod value;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 pub use checks::check_resource_managers;
-pub use configuration_file::read_configuration_file;
+pub use configuration_file::{ConfigurationLine, read_configuration_file};
 pub use definition::{
     SettingContext, SettingDefinition, SettingIndex, SettingKind, Support, definitions, find,
 };
+pub use list::{flatten, split_identifiers};
+pub use reload::Configuration;
 pub use session::SessionSettings;
+pub use source::SettingSource;
 pub use value::{SettingValue, parse_bool};
 
 /// Why a setting could not be read or changed.
@@ -62,6 +72,12 @@ pub enum SettingError {
         /// The setting.
         name: String,
     },
+    /// A name that a user makes up is not one.
+    #[error("invalid configuration parameter name \"{0}\"")]
+    InvalidName(String),
+    /// Several values for a setting that is no list.
+    #[error("SET {0} takes only one argument")]
+    OneArgument(String),
     /// It reports a fact.
     #[error("parameter \"{0}\" cannot be changed")]
     Internal(String),
@@ -128,7 +144,9 @@ impl SettingError {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             SettingError::Unrecognized(_) => "42704",
+            SettingError::InvalidName(_) => "42602",
             SettingError::InvalidValue { .. }
+            | SettingError::OneArgument(_)
             | SettingError::OutOfRange { .. }
             | SettingError::RequiresBoolean { .. }
             | SettingError::TooFewSegments(_) => "22023",
@@ -155,6 +173,9 @@ impl SettingError {
     pub fn detail(&self) -> Option<&str> {
         match self {
             SettingError::NotSupported { detail, .. } => Some(detail),
+            SettingError::InvalidName(_) => Some(
+                "Custom parameter names must be two or more simple identifiers separated by dots.",
+            ),
             _ => None,
         }
     }
@@ -182,36 +203,70 @@ fn parse_and_check(
     Ok(value)
 }
 
-/// The values that the server started with: defaults, then `postgresql.conf`, then `-c`.
+/// The configuration files of a data directory. ALTER SYSTEM would write the second; what somebody has
+/// put there counts.
+const CONFIGURATION_FILES: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
+
+/// The values that the server started with: defaults, then the configuration files, then `-c`.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     values: Vec<SettingValue>,
+    sources: Vec<SettingSource>,
 }
 
 impl Default for ServerSettings {
     fn default() -> ServerSettings {
         ServerSettings {
             values: definitions().iter().map(SettingValue::boot).collect(),
+            sources: vec![SettingSource::Default; definitions().len()],
         }
     }
 }
 
 impl ServerSettings {
-    /// Defaults, overridden by `postgresql.conf` in `data_dir` if there is one, then by
+    /// Defaults, overridden by the configuration files in `data_dir` if there are any, then by
     /// `overrides` (name, value) in order.
     ///
     /// # Errors
-    /// An unknown name, a bad value, or an unreadable file.
+    /// An unknown name, a bad value, an unreadable file, or a `data_directory` other than `data_dir`.
     pub fn load(
         data_dir: &Path,
         overrides: &[(String, String)],
     ) -> Result<ServerSettings, SettingError> {
         let mut settings = ServerSettings::default();
-        let file = data_dir.join("postgresql.conf");
-        for (name, value) in read_configuration_file(&file)?.iter().chain(overrides) {
-            settings.set(name, value)?;
+        for name in CONFIGURATION_FILES {
+            let file = Arc::new(data_dir.join(name));
+            for ConfigurationLine { line, name, value } in read_configuration_file(&file)? {
+                let file = Arc::clone(&file);
+                let source = SettingSource::ConfigurationFile { file, line };
+                settings.set_from(&name, &value, source)?;
+            }
         }
+        for (name, value) in overrides {
+            settings.set_from(name, value, SettingSource::CommandLine)?;
+        }
+        settings.check_data_directory(data_dir)?;
         Ok(settings)
+    }
+
+    /// The files are where the program was told to look.
+    fn check_data_directory(&self, data_dir: &Path) -> Result<(), SettingError> {
+        let said = self.text("data_directory");
+        let is_same = |said: &Path| match (said.canonicalize(), data_dir.canonicalize()) {
+            (Ok(said), Ok(actual)) => said == actual,
+            _ => said == data_dir,
+        };
+        if said.is_empty() || is_same(Path::new(said)) {
+            return Ok(());
+        }
+        Err(SettingError::NotSupported {
+            name: "data_directory".to_owned(),
+            value: said.to_owned(),
+            detail: format!(
+                "The data directory is where the configuration file is, \"{}\".",
+                data_dir.display()
+            ),
+        })
     }
 
     /// Sets `name` as a start-up option does.
@@ -219,16 +274,39 @@ impl ServerSettings {
     /// # Errors
     /// An unknown name, a bad value, or a setting that only reports a fact.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
+        self.set_from(name, text, SettingSource::CommandLine)
+    }
+
+    fn set_from(
+        &mut self,
+        name: &str,
+        text: &str,
+        source: SettingSource,
+    ) -> Result<(), SettingError> {
         let index = find(name).ok_or_else(|| SettingError::Unrecognized(name.to_owned()))?;
         let definition = &definitions()[index];
         if definition.context == SettingContext::Internal {
             return Err(SettingError::Internal(definition.name.to_owned()));
         }
         self.values[index] = parse_and_check(index, text, &self.values[index])?;
+        self.sources[index] = source;
         Ok(())
     }
 
-    /// Records a fact or a default resolved from the machine, unchecked.
+    /// Records a fact of this cluster, unchecked.
+    pub(crate) fn state(&mut self, name: &str, value: SettingValue) {
+        if let Some(index) = find(name) {
+            self.values[index] = value;
+            self.sources[index] = SettingSource::Override;
+        }
+    }
+
+    /// Where the value at `index` comes from.
+    pub fn source(&self, index: SettingIndex) -> &SettingSource {
+        &self.sources[index]
+    }
+
+    /// Records a default resolved from the machine, unchecked.
     pub fn resolve(&mut self, name: &str, value: SettingValue) {
         if let Some(index) = find(name) {
             self.values[index] = value;
@@ -350,6 +428,8 @@ mod tests {
         assert_eq!(settings.real("checkpoint_completion_target"), 0.25);
         // Inert: the default is accepted, anything else refused.
         settings.set("jit_above_cost", "100000").unwrap();
+        settings.set("recovery_prefetch", "off").unwrap();
+        settings.set("checkpoint_warning", "0").unwrap();
         for (name, text) in [
             ("wal_level", "logical"),
             ("wal_level", "minimal"),
@@ -359,5 +439,44 @@ mod tests {
         ] {
             assert_eq!(settings.set(name, text).unwrap_err().sqlstate(), "0A000");
         }
+    }
+
+    #[test]
+    fn files_come_before_options_and_the_second_file_behind_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |overrides: &[(&str, &str)]| {
+            let overrides: Vec<(String, String)> = overrides
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            ServerSettings::load(directory.path(), &overrides)
+        };
+        let [first, second] = CONFIGURATION_FILES.map(|name| directory.path().join(name));
+        std::fs::write(
+            &first,
+            "# none\nwork_mem = 1MB\nport = 1\nlock_timeout = 1\n",
+        )
+        .unwrap();
+        std::fs::write(&second, "port = 2\nlock_timeout = 2\n").unwrap();
+        let settings = load(&[("lock_timeout", "3")]).unwrap();
+        let source = |name: &str| settings.source(find(name).unwrap()).clone();
+        let of_file = |file: &std::path::PathBuf, line| SettingSource::ConfigurationFile {
+            file: Arc::new(file.clone()),
+            line,
+        };
+        assert_eq!(settings.integer("work_mem"), 1024);
+        assert_eq!(source("work_mem"), of_file(&first, 2));
+        assert_eq!(settings.integer("port"), 2);
+        assert_eq!(source("port"), of_file(&second, 1));
+        assert_eq!(settings.integer("lock_timeout"), 3);
+        assert_eq!(source("lock_timeout"), SettingSource::CommandLine);
+        assert_eq!(source("io_workers"), SettingSource::Default);
+
+        // Only what is true of it may be said of the directory.
+        let path = directory.path().to_str().unwrap();
+        load(&[("data_directory", path)]).unwrap();
+        load(&[("data_directory", &format!("{path}/."))]).unwrap();
+        let error = load(&[("data_directory", "/nowhere")]).unwrap_err();
+        assert_eq!(error.sqlstate(), "0A000");
     }
 }

@@ -1,12 +1,12 @@
 //! A session's own values over the server's, with PostgreSQL's transactional behaviour: what a
 //! transaction SET is undone by its ROLLBACK, and SET LOCAL ends with the transaction either way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use super::{
-    ServerSettings, SettingContext, SettingError, SettingIndex, SettingValue, definitions, find,
-    parse_and_check,
+    ServerSettings, SettingContext, SettingError, SettingIndex, SettingSource, SettingValue,
+    definitions, find, parse_and_check,
 };
 
 /// Where a name's value is kept: a defined setting, or one that a user made up (`my.thing`).
@@ -42,6 +42,20 @@ fn refuse_reset(key: &Key, index: SettingIndex) -> Result<(), SettingError> {
     Ok(())
 }
 
+/// `valid_custom_variable_name` in PostgreSQL's `utils/misc/guc.c`.
+fn is_simple_identifier(part: &str) -> bool {
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+    part.starts_with(begins)
+        && part
+            .chars()
+            .all(|c| begins(c) || c.is_ascii_digit() || c == '$')
+}
+
+/// A setting that a user made up is there from its first mention on, and empty.
+fn reset_custom(key: &Key) -> Option<SettingValue> {
+    matches!(key, Key::Custom(_)).then(|| SettingValue::Text(String::new()))
+}
+
 /// What a transaction must put back.
 #[derive(Debug)]
 struct Undo {
@@ -66,12 +80,13 @@ pub struct SessionSettings {
 }
 
 impl SessionSettings {
-    /// The settings of a new session: `options` are the start-up packet's.
+    /// The settings of a new session of `user`: `options` are the start-up packet's.
     ///
     /// # Errors
     /// An option with an unknown name or a bad value.
     pub fn new(
         server: Arc<ServerSettings>,
+        user: &str,
         options: &[(String, String)],
     ) -> Result<SessionSettings, SettingError> {
         let mut settings = SessionSettings {
@@ -82,6 +97,10 @@ impl SessionSettings {
             at_start: HashMap::new(),
             has_queried: false,
         };
+        if let Some(index) = find("session_authorization") {
+            let user = SettingValue::Text(user.to_owned());
+            settings.own.insert(Key::Defined(index), user);
+        }
         for (name, text) in options {
             let (key, value) = settings.parse(name, text, true)?;
             settings.own.insert(key, value);
@@ -93,9 +112,10 @@ impl SessionSettings {
     fn key(name: &str) -> Result<Key, SettingError> {
         match find(name) {
             Some(index) => Ok(Key::Defined(index)),
-            None if name.contains('.') && !name.starts_with('.') && !name.ends_with('.') => {
-                Ok(Key::Custom(name.to_ascii_lowercase()))
-            }
+            None if name.contains('.') => match name.split('.').all(is_simple_identifier) {
+                true => Ok(Key::Custom(name.to_ascii_lowercase())),
+                false => Err(SettingError::InvalidName(name.to_owned())),
+            },
             None => Err(SettingError::Unrecognized(name.to_owned())),
         }
     }
@@ -116,8 +136,13 @@ impl SessionSettings {
             SettingContext::Internal => return Err(SettingError::Internal(name())),
             SettingContext::Postmaster => return Err(SettingError::NeedsRestart(name())),
             SettingContext::Sighup => return Err(SettingError::NotNow(name())),
-            SettingContext::Backend if !at_start => return Err(SettingError::AfterStart(name())),
+            SettingContext::SuperuserBackend | SettingContext::Backend if !at_start => {
+                return Err(SettingError::AfterStart(name()));
+            }
             _ => {}
+        }
+        if definition.name == "role" && text == self.text("session_authorization") {
+            return Ok((key, SettingValue::Text(text.to_owned())));
         }
         let mut value = parse_and_check(index, text, self.get(index))?;
         // PostgreSQL clamps the one limit by the other without a word; so do we.
@@ -188,6 +213,9 @@ impl SessionSettings {
                     "transaction read-write mode must be set",
                 ))
             }
+            "transaction_isolation" if self.get(index) != value => Err(SettingError::AfterQuery(
+                "SET TRANSACTION ISOLATION LEVEL must be called",
+            )),
             "transaction_deferrable" => Err(SettingError::AfterQuery(
                 "SET TRANSACTION [NOT] DEFERRABLE must be called",
             )),
@@ -227,6 +255,7 @@ impl SessionSettings {
             }
         }
         let value = self.at_start.get(&key).cloned();
+        let value = value.or_else(|| reset_custom(&key));
         self.put(key, value, false, in_transaction);
         Ok(())
     }
@@ -256,18 +285,22 @@ impl SessionSettings {
         let keys: Vec<Key> = self.own.keys().cloned().collect();
         for key in keys.into_iter().filter(|key| !is_of_transaction(key)) {
             let value = self.at_start.get(&key).cloned();
+            let value = value.or_else(|| reset_custom(&key));
             self.put(key, value, false, in_transaction);
         }
     }
 
     /// The transaction ended: puts back what must not outlive it.
     pub fn end_transaction(&mut self, committed: bool) {
+        // What SET says after SET LOCAL outlives the transaction.
+        let mut kept = HashSet::new();
         while let Some(undo) = self.undo.pop() {
-            if committed && !undo.local {
+            if committed && (!undo.local || kept.contains(&undo.key)) {
+                kept.insert(undo.key);
                 continue;
             }
             self.version += 1;
-            match undo.previous {
+            match undo.previous.or_else(|| reset_custom(&undo.key)) {
                 Some(value) => self.own.insert(undo.key, value),
                 None => self.own.remove(&undo.key),
             };
@@ -306,9 +339,24 @@ impl SessionSettings {
             .unwrap_or_else(|| self.server.get(index))
     }
 
-    /// Whether the session itself set the value at `index`.
-    pub fn is_own(&self, index: SettingIndex) -> bool {
-        self.own.contains_key(&Key::Defined(index))
+    /// Where the value at `index` comes from.
+    pub fn source(&self, index: SettingIndex) -> SettingSource {
+        let key = Key::Defined(index);
+        if is_of_transaction(&key) {
+            return SettingSource::Override;
+        }
+        match (self.own.get(&key), self.at_start.get(&key)) {
+            (None, _) => self.server.source(index).clone(),
+            (Some(own), Some(at_start)) if own == at_start => SettingSource::Client,
+            (Some(_), _) => SettingSource::Session,
+        }
+    }
+
+    /// What RESET would make of the value at `index`.
+    pub fn reset_setting(&self, index: SettingIndex) -> &SettingValue {
+        self.at_start
+            .get(&Key::Defined(index))
+            .unwrap_or_else(|| self.server.get(index))
     }
 
     /// The integer called `name`, in its base unit.
@@ -341,7 +389,7 @@ mod tests {
     use super::*;
 
     fn session() -> SessionSettings {
-        SessionSettings::new(Arc::new(ServerSettings::default()), &[]).unwrap()
+        SessionSettings::new(Arc::new(ServerSettings::default()), "ann", &[]).unwrap()
     }
 
     #[test]
@@ -362,6 +410,25 @@ mod tests {
         assert_eq!(settings.show("work_mem").unwrap().1, "8MB");
         settings.reset("work_mem", false).unwrap();
         assert_eq!(settings.show("work_mem").unwrap().1, "4MB");
+    }
+
+    // As PostgreSQL 18 does.
+    #[test]
+    fn set_counts_also_behind_set_local() {
+        let mut settings = session();
+        let mut after = |committed, changes: &[(&str, bool)]| {
+            settings.set("work_mem", "1MB", false, false).unwrap();
+            for (value, local) in changes {
+                settings.set("work_mem", value, *local, true).unwrap();
+            }
+            settings.end_transaction(committed);
+            settings.show("work_mem").unwrap().1
+        };
+        assert_eq!(after(true, &[("9MB", true), ("8MB", false)]), "8MB");
+        assert_eq!(after(true, &[("7MB", false), ("9MB", true)]), "7MB");
+        let three = [("9MB", true), ("8MB", false), ("10MB", true)];
+        assert_eq!(after(true, &three), "8MB");
+        assert_eq!(after(false, &three), "1MB");
     }
 
     // As PostgreSQL 18 does.
@@ -396,6 +463,15 @@ mod tests {
             error.unwrap_err().to_string(),
             "SET TRANSACTION [NOT] DEFERRABLE must be called before any query"
         );
+        let isolation = "transaction_isolation";
+        settings
+            .set(isolation, "read committed", false, true)
+            .unwrap();
+        let error = settings.set(isolation, "read uncommitted", false, true);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "SET TRANSACTION ISOLATION LEVEL must be called before any query"
+        );
         let error = settings.reset("transaction_read_only", true).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -429,6 +505,53 @@ mod tests {
         );
         settings.set("my.thing", "42", false, false).unwrap();
         assert_eq!(settings.show("my.thing").unwrap().1, "42");
+        settings.reset_all(false);
+        assert_eq!(settings.show("my.thing").unwrap().1, "");
+        settings.set("my.other", "1", false, true).unwrap();
+        settings.end_transaction(false);
+        assert_eq!(settings.show("MY.OTHER").unwrap().1, "");
+        settings.set("a.b$1.ä", "", false, false).unwrap();
+        for name in ["a-b.c", "a.", ".a", "a..b", "a.1b", "a.$"] {
+            assert_eq!(refused(settings.set(name, "1", false, false)), "42602");
+        }
         settings.set("DateStyle", "ISO, MDY", false, false).unwrap();
+    }
+
+    #[test]
+    fn the_only_role_is_the_session_s_own() {
+        let mut settings = session();
+        let mut set = |name, value| settings.set(name, value, false, false);
+        set("role", "none").unwrap();
+        set("role", "ann").unwrap();
+        set("session_authorization", "ann").unwrap();
+        for (name, value) in [("role", "bob"), ("session_authorization", "bob")] {
+            assert_eq!(set(name, value).unwrap_err().sqlstate(), "0A000");
+        }
+        settings.reset_all(false);
+        assert_eq!(settings.text("role"), "none");
+        assert_eq!(settings.text("session_authorization"), "ann");
+    }
+
+    #[test]
+    fn where_values_come_from() {
+        let server = Arc::new(ServerSettings::default());
+        let options = [("work_mem".to_owned(), "5MB".to_owned())];
+        let mut settings = SessionSettings::new(server, "ann", &options).unwrap();
+        let source = |settings: &SessionSettings, name: &str| {
+            let index = find(name).unwrap();
+            let reset = settings.reset_setting(index).plain();
+            (settings.source(index).name(), reset)
+        };
+        let of_client = ("client", "5120".to_owned());
+        assert_eq!(source(&settings, "work_mem"), of_client);
+        settings.set("work_mem", "6MB", false, false).unwrap();
+        settings.set("lock_timeout", "6", false, false).unwrap();
+        assert_eq!(source(&settings, "work_mem"), ("session", "5120".into()));
+        assert_eq!(source(&settings, "lock_timeout"), ("session", "0".into()));
+        settings.reset_all(false);
+        assert_eq!(source(&settings, "work_mem"), of_client);
+        assert_eq!(source(&settings, "lock_timeout"), ("default", "0".into()));
+        let isolation = source(&settings, "transaction_isolation");
+        assert_eq!(isolation, ("override", "read committed".into()));
     }
 }

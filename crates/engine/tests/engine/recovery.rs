@@ -641,6 +641,16 @@ fn a_commit_in_doubt_is_told_so_and_stops_the_engine() {
 
 #[test]
 fn max_wal_size_asks_for_checkpoints_and_bounds_the_log() {
+    for (checkpoint_warning, is_told) in [("30s", true), ("0", false)] {
+        let (lines, ()) = logged(|| log_much(checkpoint_warning));
+        let too_soon = "checkpoints are occurring too frequently (";
+        let told = lines.iter().any(|(_, line)| line.starts_with(too_soon));
+        assert_eq!(told, is_told, "{lines:#?}");
+    }
+}
+
+/// Several times what `max_wal_size` allows, with the checkpoints that it asks for.
+fn log_much(checkpoint_warning: &str) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     let small = InitOptions {
@@ -652,7 +662,11 @@ fn max_wal_size_asks_for_checkpoints_and_bounds_the_log() {
         ..Foundation::default()
     };
     let mut options = options("sync");
-    for (name, value) in [("max_wal_size", "4MB"), ("min_wal_size", "2MB")] {
+    for (name, value) in [
+        ("max_wal_size", "4MB"),
+        ("min_wal_size", "2MB"),
+        ("checkpoint_warning", checkpoint_warning),
+    ] {
         options.overrides.push((name.into(), value.into()));
     }
     let database = Database::open_on(foundation, &path, &options).unwrap();

@@ -405,3 +405,44 @@ async fn thousand_idle_connections() {
     let too_many = "E:SFATAL|VFATAL|C53300|Msorry, too many clients already||";
     assert_eq!(late.until('Z').await, [too_many, "end"]);
 }
+
+/// Where PostgreSQL's timers run: from ReadyForQuery on to the next message.
+#[tokio::test]
+async fn who_is_idle_too_long_is_let_go() {
+    const NEVER: &str = "3600000";
+    let fixture = Fixture::new().await;
+    let start = async |idle_ms, block_idle_ms| {
+        let mut raw = Raw::connect(fixture.address).await;
+        let parameters = [
+            ("user", "postgres"),
+            ("idle_ms", idle_ms),
+            ("block_idle_ms", block_idle_ms),
+        ];
+        raw.send_bytes(&startup(V3_0, &parameters)).await;
+        raw.until('Z').await;
+        raw
+    };
+    let told = |sqlstate, what| {
+        format!("E:SFATAL|VFATAL|C{sqlstate}|Mterminating connection due to {what} timeout||")
+    };
+    let mut raw = start("1", NEVER).await;
+    assert_eq!(raw.until('E').await, [told("57P05", "idle-session")]);
+    assert_eq!(raw.receive().await, None);
+
+    // A block counts alone, also one that has failed, and is rolled back.
+    for (sql, answered) in [("begin; put a", 3), ("begin; divide", 3)] {
+        let mut raw = start(NEVER, "1").await;
+        assert_eq!(raw.query(sql).await.len(), answered);
+        assert_eq!(raw.until('E').await, [told("25P03", "idle-in-transaction")]);
+        assert_eq!(raw.receive().await, None);
+    }
+    assert_eq!(fixture.committed(), [""; 0]);
+
+    // Not who is in the middle of something: a pipeline without its Sync.
+    let mut pipeline = start("1000", NEVER).await;
+    pipeline.send(&[('P', b"\0rows 1\0\0\0"), ('H', b"")]).await;
+    pipeline.until('1').await;
+    let mut other = start("1300", NEVER).await;
+    assert_eq!(other.until('E').await, [told("57P05", "idle-session")]);
+    assert_eq!(pipeline.ask(&[('S', b"")]).await, ["Z:I"]);
+}

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use trunkline_server::{Session, SessionFactory, StartupParameters, Statement};
+use trunkline_sql::IdleLimit;
 use trunkline_sql::error::SqlError;
 use trunkline_sql::outcome::{
     CopyIn, CopyOut, CopyRows, DatumRows, FieldDesc, Format, Notice, NoticeSeverity, Outcome,
@@ -244,6 +246,21 @@ impl Session for ScriptSession {
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// Of `idle_ms`, or in a transaction block `block_idle_ms`.
+    fn idle_limit(&self) -> Option<IdleLimit> {
+        let is_in_transaction = self.block != TransactionStatus::Idle;
+        let name = match is_in_transaction {
+            true => "block_idle_ms",
+            false => "idle_ms",
+        };
+        let settings = &self.parameters.settings;
+        let (_, limit_ms) = settings.iter().find(|(setting, _)| setting == name)?;
+        Some(IdleLimit {
+            after: Duration::from_millis(limit_ms.parse().unwrap()),
+            is_in_transaction,
+        })
     }
 
     fn take_notices(&mut self) -> Vec<Notice> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use trunkline_aio::Clock;
+use trunkline_engine::settings::split_identifiers;
 use trunkline_engine::{Database, EngineError, Session};
 use trunkline_pgformat::Lsn;
 use trunkline_txn::CancelToken;
@@ -21,7 +22,7 @@ pub(super) struct Facts {
     resolver: Arc<Resolver>,
     user: String,
     database: String,
-    search_path: String,
+    search_path: Vec<String>,
     server_version: String,
     backend_pid: i32,
     transaction_us: i64,
@@ -45,7 +46,8 @@ impl Facts {
             resolver,
             user: entry.user.clone(),
             database: entry.database.clone(),
-            search_path: session.settings().text("search_path").to_owned(),
+            search_path: split_identifiers(session.settings().text("search_path"))
+                .unwrap_or_default(),
             server_version: session.settings().text("server_version").to_owned(),
             backend_pid: entry.backend_pid,
             transaction_us,
@@ -69,14 +71,10 @@ impl SessionFunctions for Facts {
 
     fn search_path(&self) -> Vec<String> {
         self.search_path
-            .split(',')
-            .map(|name| name.trim().trim_matches('"'))
-            .map(|name| {
-                if name == "$user" {
-                    self.user.as_str()
-                } else {
-                    name
-                }
+            .iter()
+            .map(|name| match name.as_str() {
+                "$user" => self.user.as_str(),
+                name => name,
             })
             // A schema that cannot be looked at now is none that can be worked in.
             .filter(|name| self.resolver.schema_exists(name).unwrap_or(false))

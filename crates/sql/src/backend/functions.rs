@@ -122,7 +122,7 @@ fn relation_argument(args: &[Value]) -> Oid {
 pub(super) struct Call<'a> {
     pub session: &'a mut Session,
     shared: &'a SqlDatabase,
-    io: &'a mut IoContext,
+    pub io: &'a mut IoContext,
 }
 
 pub(super) struct Args(Vec<Value>);
@@ -262,6 +262,14 @@ const FUNCTIONS: &[Function] = &[
         returns: Returns::Value(oids::TEXT),
         strict: false,
         run: set_config,
+    },
+    Function {
+        name: "pg_reload_conf",
+        args: &[],
+        required: 0,
+        returns: Returns::Value(oids::BOOL),
+        strict: true,
+        run: pg_reload_conf,
     },
     Function {
         name: "pg_sleep",
@@ -464,6 +472,12 @@ fn set_config(call: &mut Call<'_>, args: &Args) -> Result<Vec<Value>, EngineErro
     };
     settings.set(name, &value, local, true)?;
     Ok(one(Some(settings.show(name)?.1.into_bytes())))
+}
+
+/// What it finds is in the log and in `pg_settings.pending_restart`, as after a signal.
+fn pg_reload_conf(call: &mut Call<'_>, _: &Args) -> Result<Vec<Value>, EngineError> {
+    call.session.database().reload_configuration();
+    Ok(one(Some(vec![1])))
 }
 
 /// `pg_sleep`: the executor waits for a timer, and stops waiting when the query is cancelled.

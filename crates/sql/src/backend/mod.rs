@@ -42,6 +42,7 @@ use trunkline_types::{DateOrder, DateStyle, InputStyle, OutputStyle, TimeZone, p
 
 use crate::database::SqlDatabase;
 use crate::error::SqlError;
+use crate::idle::IdleTimeouts;
 use crate::outcome::{Notice, NoticeSeverity, Outcome, Param, TransactionStatus};
 use crate::query::{Batch, Planner, QueryContext, QueryInputs, QueryRuntime, QueryStream, Styles};
 use crate::relations::{Resolver, ScanGroup, SessionRef, SharedSession, lock_session};
@@ -113,13 +114,24 @@ impl Finished {
     }
 }
 
-/// The reported settings as they are now, after their version.
-pub(crate) fn reported_settings(settings: &SessionSettings) -> (u64, Vec<(String, String)>) {
-    let shown = REPORTED
-        .iter()
-        .filter_map(|name| settings.show(name).ok())
-        .collect();
-    (settings.version(), shown)
+/// What of a session's settings those outside of it go by.
+pub(crate) struct ToldSettings {
+    /// The version of the settings.
+    pub version: u64,
+    /// The settings that clients are told of.
+    pub reported: Vec<(String, String)>,
+    pub idle_timeouts: IdleTimeouts,
+}
+
+impl ToldSettings {
+    pub fn of(settings: &SessionSettings) -> ToldSettings {
+        let shown = REPORTED.iter().filter_map(|name| settings.show(name).ok());
+        ToldSettings {
+            version: settings.version(),
+            reported: shown.collect(),
+            idle_timeouts: IdleTimeouts::of(settings),
+        }
+    }
 }
 
 /// The styles as the settings of a version have them.
@@ -253,16 +265,16 @@ impl Backend {
         self.scans.is_idle()
     }
 
-    /// The reported settings, and the version that they are of, if it is another one than `version`. None
-    /// also while somebody else uses the session; does not wait.
-    pub fn reported_settings_since(&self, version: u64) -> Option<(u64, Vec<(String, String)>)> {
+    /// The settings, if they are of another version than `version`. None also while somebody else uses the
+    /// session; does not wait.
+    pub fn told_settings_since(&self, version: u64) -> Option<ToldSettings> {
         let session = match self.engine.try_lock() {
             Ok(session) => session,
             Err(TryLockError::Poisoned(session)) => session.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
         let settings = session.settings();
-        (settings.version() != version).then(|| reported_settings(settings))
+        (settings.version() != version).then(|| ToldSettings::of(settings))
     }
 
     fn cancel(&self) -> CancelToken {
@@ -286,10 +298,11 @@ impl Backend {
     /// Tells the client something, if `client_min_messages` lets it through.
     fn notice(&mut self, notice: Notice) {
         let rank = |word: &str| match word {
-            "debug5" | "debug4" | "debug3" | "debug2" | "debug1" | "log" => 0,
-            "notice" => 1,
+            "error" => 3,
             "warning" => 2,
-            _ => 3,
+            "notice" => 1,
+            // "info", "log" and the debug levels.
+            _ => 0,
         };
         let threshold = rank(
             lock_session(&self.engine)

@@ -1,6 +1,6 @@
 //! SET, RESET, SHOW and DISCARD.
 
-use trunkline_engine::settings::definitions;
+use trunkline_engine::settings::{definitions, flatten};
 use trunkline_types::{ColumnType, oids};
 
 use super::{Backend, setting_text};
@@ -41,6 +41,7 @@ impl Backend {
             None => definitions()
                 .iter()
                 .enumerate()
+                .filter(|(_, definition)| definition.is_listed())
                 .map(|(index, definition)| {
                     vec![
                         definition.name.to_owned(),
@@ -57,10 +58,15 @@ impl Backend {
 
     pub(super) fn set(&mut self, statement: &SetStatement) -> Result<(), SqlError> {
         match statement {
-            SetStatement::Value { name, value, local } => {
+            SetStatement::Value {
+                name,
+                values,
+                local,
+            } => {
                 self.warn_local(*local);
+                let value = flatten(name, values)?;
                 let mut session = lock_session(&self.engine);
-                Ok(session.settings_mut().set(name, value, *local, true)?)
+                Ok(session.settings_mut().set(name, &value, *local, true)?)
             }
             SetStatement::Default { name, local, .. } => {
                 self.warn_local(*local);

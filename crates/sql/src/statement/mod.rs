@@ -271,8 +271,8 @@ pub enum SetStatement {
     Value {
         /// The setting.
         name: String,
-        /// Its value's text; lists are joined with `, `.
-        value: String,
+        /// Its value's text, or that of each part of a list.
+        values: Vec<String>,
         /// SET LOCAL.
         local: bool,
     },

@@ -87,7 +87,11 @@ fn unsupported(tokens: &Tokens<'_>, word: &str) -> SqlError {
         "UPDATE",
         "VACUUM",
     ];
-    if KNOWN.contains(&word) {
+    if word == "ALTER" && tokens.peek_nth_word(1).as_deref() == Some("SYSTEM") {
+        SqlError::not_supported("ALTER SYSTEM is not supported").with_hint(
+            "Settings of the server are read when it starts, from postgresql.conf and its command line.",
+        )
+    } else if KNOWN.contains(&word) {
         SqlError::not_supported(format!("{word} is not supported"))
     } else {
         tokens.syntax_error()
@@ -327,13 +331,40 @@ mod tests {
         ));
         assert!(matches!(
             parsed("SET io_combine_limit = '256kB'"),
-            Statement::Set(SetStatement::Value { name, value, local: false })
-                if name == "io_combine_limit" && value == "256kB"
+            Statement::Set(SetStatement::Value { name, values, local: false })
+                if name == "io_combine_limit" && values == ["256kB"]
         ));
         assert!(matches!(
             parsed("set session time zone 'UTC'"),
             Statement::Set(SetStatement::Value { name, .. }) if name == "timezone"
         ));
+        assert!(matches!(
+            parsed("SET search_path = a, 'b c'"),
+            Statement::Set(SetStatement::Value { values, .. }) if values == ["a", "b c"]
+        ));
+        for (sql, setting) in [
+            ("SET LOCAL ROLE None", "role"),
+            ("SET role = none", "role"),
+            ("SET SESSION AUTHORIZATION ann", "session_authorization"),
+        ] {
+            let is_it = matches!(
+                parsed(sql),
+                Statement::Set(SetStatement::Value { name, values, .. })
+                    if name == setting && ["none", "ann"].contains(&values[0].as_str())
+            );
+            assert!(is_it, "{sql}");
+        }
+        for (sql, setting) in [
+            ("SET SESSION AUTHORIZATION DEFAULT", "session_authorization"),
+            ("RESET SESSION AUTHORIZATION", "session_authorization"),
+            ("RESET ROLE", "role"),
+        ] {
+            let is_it = matches!(
+                parsed(sql),
+                Statement::Set(SetStatement::Default { name, .. }) if name == setting
+            );
+            assert!(is_it, "{sql}");
+        }
     }
 
     #[test]

@@ -41,17 +41,17 @@ pub fn set(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     if tokens.take_word("SCHEMA") {
         return value(tokens, "search_path".to_owned(), local);
     }
-    for refused in ["ROLE", "CONSTRAINTS"] {
-        if tokens.peek_word().as_deref() == Some(refused) {
-            return Err(SqlError::not_supported(format!(
-                "SET {refused} is not supported"
-            )));
-        }
+    if tokens.peek_word().as_deref() == Some("CONSTRAINTS") {
+        return Err(SqlError::not_supported("SET CONSTRAINTS is not supported"));
     }
-    if tokens.peek_word().as_deref() == Some("AUTHORIZATION") {
-        return Err(SqlError::not_supported(
-            "SET SESSION AUTHORIZATION is not supported",
-        ));
+    if tokens.take_word("AUTHORIZATION") {
+        return value(tokens, "session_authorization".to_owned(), local);
+    }
+    // But for `SET role = ...`, which is like any other setting's.
+    let is_role =
+        !tokens.peek_nth(1, &Token::Eq) && tokens.peek_nth_word(1).as_deref() != Some("TO");
+    if is_role && tokens.take_word("ROLE") {
+        return value(tokens, "role".to_owned(), local);
     }
     let name = setting_name(tokens)?;
     if !tokens.take(&Token::Eq) {
@@ -84,6 +84,11 @@ fn value(tokens: &mut Tokens<'_>, name: String, local: bool) -> Result<Statement
             is_reset: false,
         }));
     }
+    if name == "timezone" && tokens.peek_word().as_deref() == Some("INTERVAL") {
+        return Err(SqlError::not_supported(
+            "SET TIME ZONE INTERVAL is not supported",
+        ));
+    }
     let values = tokens.list(|tokens| {
         if let Some(text) = tokens.take_string() {
             return Ok(text);
@@ -101,9 +106,22 @@ fn value(tokens: &mut Tokens<'_>, name: String, local: bool) -> Result<Statement
     })?;
     Ok(Statement::Set(SetStatement::Value {
         name,
-        value: values.join(", "),
+        values,
         local,
     }))
+}
+
+/// The name of a setting as RESET and SHOW take it, some of which are several words.
+fn special_name(tokens: &mut Tokens<'_>) -> Result<String, SqlError> {
+    if tokens.take_words(&["TIME", "ZONE"]) {
+        Ok("timezone".to_owned())
+    } else if tokens.take_words(&["TRANSACTION", "ISOLATION", "LEVEL"]) {
+        Ok("transaction_isolation".to_owned())
+    } else if tokens.take_words(&["SESSION", "AUTHORIZATION"]) {
+        Ok("session_authorization".to_owned())
+    } else {
+        setting_name(tokens)
+    }
 }
 
 /// Parses RESET.
@@ -112,13 +130,7 @@ pub fn reset(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     if tokens.take_word("ALL") {
         return Ok(Statement::Set(SetStatement::ResetAll));
     }
-    let name = if tokens.take_words(&["TIME", "ZONE"]) {
-        "timezone".to_owned()
-    } else if tokens.take_words(&["TRANSACTION", "ISOLATION", "LEVEL"]) {
-        "transaction_isolation".to_owned()
-    } else {
-        setting_name(tokens)?
-    };
+    let name = special_name(tokens)?;
     Ok(Statement::Set(SetStatement::Default {
         name,
         local: false,
@@ -132,16 +144,7 @@ pub fn show(tokens: &mut Tokens<'_>) -> Result<Statement, SqlError> {
     if tokens.take_word("ALL") {
         return Ok(Statement::Show(None));
     }
-    let name = if tokens.take_words(&["TIME", "ZONE"]) {
-        "timezone".to_owned()
-    } else if tokens.take_words(&["TRANSACTION", "ISOLATION", "LEVEL"]) {
-        "transaction_isolation".to_owned()
-    } else if tokens.take_words(&["SESSION", "AUTHORIZATION"]) {
-        "session_authorization".to_owned()
-    } else {
-        setting_name(tokens)?
-    };
-    Ok(Statement::Show(Some(name)))
+    Ok(Statement::Show(Some(special_name(tokens)?)))
 }
 
 /// Parses BEGIN, START TRANSACTION, COMMIT, END, ROLLBACK and ABORT.

@@ -2,7 +2,9 @@
 
 use trunkline_catalog::oids::{PG_CATALOG_NAMESPACE, PG_PUBLIC_NAMESPACE};
 use trunkline_engine::EngineError;
-use trunkline_engine::settings::{SettingContext, SettingDefinition, SettingKind, definitions};
+use trunkline_engine::settings::{
+    SettingContext, SettingDefinition, SettingKind, SettingSource, SettingValue, definitions,
+};
 use trunkline_txn::LockTag;
 use trunkline_types::{ColumnType, InputStyle, input_text, oids};
 
@@ -38,6 +40,7 @@ fn context_name(context: SettingContext) -> &'static str {
         SettingContext::Internal => "internal",
         SettingContext::Postmaster => "postmaster",
         SettingContext::Sighup => "sighup",
+        SettingContext::SuperuserBackend => "superuser-backend",
         SettingContext::Backend => "backend",
         SettingContext::Superuser => "superuser",
         SettingContext::User => "user",
@@ -64,45 +67,43 @@ fn text_array(words: &[&str]) -> Option<Vec<u8>> {
 }
 
 fn settings(sources: &mut Sources<'_>, rows: &mut RowsBuilder) -> Result<(), EngineError> {
-    let (own, server) = (
-        sources.session.settings(),
-        sources.shared.database().settings(),
-    );
+    let own = sources.session.settings();
+    let configuration = sources.shared.database().configuration();
     for (index, definition) in definitions().iter().enumerate() {
         let definition: &SettingDefinition = definition;
-        rows.text(definition.name).text(&own.get(index).plain());
+        if !definition.is_listed() {
+            continue;
+        }
+        rows.text(definition.name)
+            .text(&own.get(index).setting(definition));
         rows.optional_text((!definition.unit.is_empty()).then_some(definition.unit));
         rows.text(definition.category)
             .text(definition.description)
             .null();
         rows.text(context_name(definition.context))
             .text(kind_name(definition.kind));
-        let value = server.get(index).plain();
-        let source = if own.is_own(index) {
-            "session"
-        } else if value == definition.boot {
-            "default"
-        } else {
-            "configuration file"
-        };
-        rows.text(source);
-        let is_number = matches!(definition.kind, SettingKind::Integer | SettingKind::Real);
-        if is_number {
-            rows.text(&definition.min.to_string())
-                .text(&definition.max.to_string());
-        } else {
-            rows.null().null();
+        let source = own.source(index);
+        rows.text(source.name());
+        for bound in [definition.min, definition.max] {
+            match definition.kind {
+                SettingKind::Integer => rows.text(&bound.to_string()),
+                SettingKind::Real => rows.text(&SettingValue::Real(bound).plain()),
+                _ => rows.null(),
+            };
         }
         match definition.kind {
             SettingKind::Enum => rows.payload(text_array(&definition.words)),
             _ => rows.null(),
         };
         rows.text(definition.boot)
-            .text(&value)
-            .null()
-            .null()
-            .bool(false)
-            .end_row();
+            .text(&own.reset_setting(index).plain());
+        match source {
+            SettingSource::ConfigurationFile { file, line } => rows
+                .text(&file.display().to_string())
+                .int4(i32::try_from(line).unwrap_or(i32::MAX)),
+            _ => rows.null().null(),
+        };
+        rows.bool(configuration.is_pending_restart(index)).end_row();
     }
     Ok(())
 }

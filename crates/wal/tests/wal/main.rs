@@ -13,5 +13,6 @@ mod images;
 mod judge;
 mod many_threads;
 mod reading;
+mod segment_switch;
 mod segments;
 mod writer_steps;
