@@ -48,6 +48,9 @@ pub struct Load {
     is_private: bool,
 }
 
+/// Bytes of tuples that are gathered before they are inserted.
+const BATCH_BYTES: usize = 64 * 1024;
+
 impl Load {
     /// Begins a load into `relation`, on which the session holds a row-exclusive lock.
     ///
@@ -182,7 +185,10 @@ impl Load {
             );
         }
         let rows = self.batch.len() as u64;
+        self.rows.exchange_kept(self.batch.bytes());
         self.insert.insert(&mut self.batch, &mut self.io)?;
+        // Empty again, with its allocation.
+        self.rows.exchange_kept(self.batch.bytes());
         self.progress.tuples.fetch_add(rows, Ordering::Relaxed);
         Ok(())
     }
@@ -214,9 +220,9 @@ impl RowSink for Load {
 
     #[inline]
     fn end_row(&mut self) -> Result<(), CopyError> {
-        let tuple = self.rows.end_row()?;
-        self.batch.push(tuple);
-        if self.batch.is_full()
+        let place = self.rows.keep_row()?;
+        self.batch.note(place);
+        if self.rows.kept_bytes() >= BATCH_BYTES
             && let Err(error) = self.insert_batch()
         {
             let shown = CopyError::new(error.sqlstate(), error.to_string());

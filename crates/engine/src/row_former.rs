@@ -1,6 +1,7 @@
 //! Rows formed as tuples of a table: values put into the table's order, NULLs that are not allowed, rows that
 //! are too big.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use trunkline_catalog::RelationDesc;
@@ -195,7 +196,37 @@ impl RowFormer {
     /// 23502 for a NULL that is not allowed, 54000 for a row that fits no page.
     #[inline]
     pub fn end_row(&mut self) -> Result<&[u8], CopyError> {
-        self.form_gathered();
+        let place = self.finish()?;
+        Ok(&self.former.buffer()[place])
+    }
+
+    /// The row as a tuple, which stays in the former's buffer, and its place there.
+    ///
+    /// # Errors
+    /// As [`RowFormer::end_row`].
+    #[inline]
+    pub fn keep_row(&mut self) -> Result<Range<usize>, CopyError> {
+        let place = self.finish()?;
+        self.former.keep();
+        Ok(place)
+    }
+
+    /// Bytes of the rows that stay.
+    #[inline]
+    pub fn kept_bytes(&self) -> usize {
+        self.former.kept_bytes()
+    }
+
+    /// Exchanges the rows that stay: [`TupleFormer::exchange_kept`].
+    pub fn exchange_kept(&mut self, tuples: &mut Vec<u8>) {
+        self.former.exchange_kept(tuples);
+    }
+
+    #[inline]
+    fn finish(&mut self) -> Result<Range<usize>, CopyError> {
+        if self.gathered.is_some() {
+            self.form_gathered();
+        }
         if let Some(column) = self
             .not_null
             .iter()
@@ -205,7 +236,7 @@ impl RowFormer {
             return Err(self.null_violation(column));
         }
         self.former
-            .finish()
+            .finish_in_place()
             .map_err(|too_big| CopyError::new("54000", too_big.to_string()))
     }
 

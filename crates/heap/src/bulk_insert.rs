@@ -19,8 +19,10 @@ use trunkline_buffer::{
     WriteStream,
 };
 use trunkline_pgformat::heap_tuple::HEAP_XMIN_FROZEN;
-use trunkline_pgformat::wal::rmgr::heap::insert_flags;
-use trunkline_pgformat::wal::rmgr::heap2::HeapMultiInsert;
+use trunkline_pgformat::wal::rmgr::heap::{
+    LOGGED_TUPLE_OFFSET, LoggedTuple, LoggedTupleHeader, insert_flags,
+};
+use trunkline_pgformat::wal::rmgr::heap2::{HeapMultiInsert, MultiInsertTuples};
 use trunkline_pgformat::{
     BlockNumber, CommandId, ForkNumber, HeapTupleMut, HeapTupleRef, ItemPointer,
     MAX_HEAP_TUPLE_SIZE, OffsetNumber, PageMut, Xid,
@@ -28,7 +30,7 @@ use trunkline_pgformat::{
 
 use crate::HeapError;
 use crate::insert_targets::Contents;
-use crate::logging::{Logger, push_tuple};
+use crate::logging::{Logger, logged_header};
 use crate::relation::HeapRelation;
 use crate::spare_pages::SparePages;
 use crate::visibility_map::{PageVisibility, VisibilityMap};
@@ -40,14 +42,12 @@ const MAX_EXTENSION_PAGES: u32 = 128;
 /// Page writes that a load keeps in flight.
 const WRITES_IN_FLIGHT: usize = 32;
 
-/// Bytes of tuples that a batch gathers before it should be inserted.
-const BATCH_BYTES: usize = 64 * 1024;
-
 /// Tuples formed one after the other in one allocation, which is reused from batch to batch.
 #[derive(Debug, Default)]
 pub struct TupleBatch {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    /// Where they are, in order.
+    places: Vec<Range<usize>>,
 }
 
 impl TupleBatch {
@@ -58,36 +58,43 @@ impl TupleBatch {
 
     /// Adds a complete tuple: header and data, as `types::TupleFormer` makes it.
     pub fn push(&mut self, tuple: &[u8]) {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(tuple);
-        self.ends.push(self.bytes.len());
+        self.places.push(start..self.bytes.len());
+    }
+
+    /// Adds a tuple that is, or will be, at `place` of [`bytes`](Self::bytes), behind those before.
+    #[inline]
+    pub fn note(&mut self, place: Range<usize>) {
+        self.places.push(place);
+    }
+
+    /// The tuples' bytes.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     /// Tuples in it.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.places.len()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// Whether it has gathered enough to be inserted.
-    pub fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH_BYTES
+        self.places.is_empty()
     }
 
     /// Empties it, keeping its allocation.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
+        self.places.clear();
     }
 
     /// How many of the tuples, from the first on, can be inserted at all, and what is wrong with the
     /// next one.
     fn check(&self) -> (usize, Result<(), HeapError>) {
         for index in 0..self.len() {
-            let tuple = &self.bytes[self.range(index)];
+            let tuple = self.tuple(index);
             if tuple.len() > MAX_HEAP_TUPLE_SIZE {
                 let error = HeapError::TooBig {
                     size_bytes: tuple.len(),
@@ -107,9 +114,11 @@ impl TupleBatch {
         (self.len(), Ok(()))
     }
 
-    fn range(&self, index: usize) -> Range<usize> {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        start..self.ends[index]
+    /// A place behind the bytes' end is one of a tuple that is none.
+    fn tuple(&self, index: usize) -> &[u8] {
+        self.bytes
+            .get(self.places[index].clone())
+            .unwrap_or_default()
     }
 }
 
@@ -140,7 +149,7 @@ struct Target {
 
 /// Tuples of a batch from `next` up to `end`, all of which can be inserted.
 struct Tuples<'b> {
-    batch: &'b mut TupleBatch,
+    batch: &'b TupleBatch,
     next: usize,
     end: usize,
 }
@@ -280,9 +289,8 @@ impl BulkInsert {
             let mut offsets = Vec::new();
             self.logged_tuples.clear();
             while tuples.next < tuples.end {
-                let range = tuples.batch.range(tuples.next);
-                let tuple = &mut tuples.batch.bytes[range];
-                let Some(offset) = self.add(&mut page, block, tuple) else {
+                let tuple = tuples.batch.tuple(tuples.next);
+                let Some((offset, header)) = self.add(&mut page, block, tuple) else {
                     break;
                 };
                 tuples.next += 1;
@@ -290,9 +298,8 @@ impl BulkInsert {
                     if !was_empty {
                         offsets.push(offset);
                     }
-                    if let Ok(tuple) = HeapTupleRef::new(tuple) {
-                        push_tuple(tuple, &mut self.logged_tuples);
-                    }
+                    let data = &tuple[LOGGED_TUPLE_OFFSET..];
+                    MultiInsertTuples::push(&LoggedTuple { header, data }, &mut self.logged_tuples);
                 }
             }
             let added = tuples.next - first;
@@ -342,36 +349,29 @@ impl BulkInsert {
         Ok(tuples.next < tuples.end)
     }
 
-    /// Stamps a tuple and puts it onto the page; nothing if there is no room.
+    /// Puts a tuple onto the page and stamps it there: its place, and what is logged of its header.
+    /// Nothing if there is no room. Not stamped first: to copy what has just been written in small pieces
+    /// takes the processor longer.
     #[inline]
     fn add(
         &self,
         page: &mut PageMut<'_>,
         block: BlockNumber,
-        tuple: &mut [u8],
-    ) -> Option<OffsetNumber> {
+        tuple: &[u8],
+    ) -> Option<(OffsetNumber, LoggedTupleHeader)> {
         let BulkInsertOptions {
             xid,
             command_id,
             frozen,
         } = self.options;
         let xmin_bits = if frozen { HEAP_XMIN_FROZEN } else { 0 };
-        let next = page.view().line_pointer_count() + 1;
-        match HeapTupleMut::new(tuple) {
-            Ok(mut tuple) => {
-                tuple.stamp_inserted(xid, command_id, ItemPointer::new(block, next), xmin_bits);
-            }
-            Err(error) => panic!("a tuple is none after all: {error}"),
-        }
-        let added = page.add_item(tuple)?;
-        // An unused line pointer in the middle.
-        if added != next
-            && let Some(item) = page.item_mut(added)
-            && let Ok(mut stored) = HeapTupleMut::new(item)
-        {
-            stored.set_ctid(ItemPointer::new(block, added));
-        }
-        Some(added)
+        let offset = page.add_item(tuple)?;
+        let Some(Ok(mut stored)) = page.item_mut(offset).map(HeapTupleMut::new) else {
+            panic!("a tuple is none after all");
+        };
+        let ctid = ItemPointer::new(block, offset);
+        stored.stamp_inserted(xid, command_id, ctid, xmin_bits);
+        Some((offset, logged_header(stored.view())))
     }
 
     fn next_page(&mut self, io: &mut IoContext) -> Result<Target, HeapError> {

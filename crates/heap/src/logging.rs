@@ -20,7 +20,7 @@ use trunkline_pgformat::wal::rmgr::heap::{
     HeapDelete, HeapInsert, HeapUpdate, LoggedTuple, LoggedTupleHeader, UpdatedTuple, infobits,
     insert_flags, update_flags,
 };
-use trunkline_pgformat::wal::rmgr::heap2::{HeapMultiInsert, HeapVisible, MultiInsertTuples};
+use trunkline_pgformat::wal::rmgr::heap2::{HeapMultiInsert, HeapVisible};
 use trunkline_pgformat::wal::rmgr_id::RmgrId;
 use trunkline_pgformat::{HeapTupleRef, OffsetNumber, Xid};
 use trunkline_wal::ImagePolicy;
@@ -48,7 +48,9 @@ fn infobits_of(tuple: HeapTupleRef<'_>) -> u8 {
     bits
 }
 
-fn logged_header(tuple: HeapTupleRef<'_>) -> LoggedTupleHeader {
+/// What is logged of a tuple's header.
+#[inline]
+pub(crate) fn logged_header(tuple: HeapTupleRef<'_>) -> LoggedTupleHeader {
     LoggedTupleHeader {
         infomask2: tuple.infomask2(),
         infomask: tuple.infomask(),
@@ -56,6 +58,7 @@ fn logged_header(tuple: HeapTupleRef<'_>) -> LoggedTupleHeader {
     }
 }
 
+#[inline]
 fn logged_tuple(tuple: HeapTupleRef<'_>) -> LoggedTuple<'_> {
     LoggedTuple {
         header: logged_header(tuple),
@@ -272,11 +275,6 @@ pub(crate) fn deletion(
         flags,
         old_tuple: None,
     }
-}
-
-/// Adds a stamped tuple to a multiple insertion's data.
-pub(crate) fn push_tuple(tuple: HeapTupleRef<'_>, data: &mut Vec<u8>) {
-    MultiInsertTuples::push(&logged_tuple(tuple), data);
 }
 
 /// What an updated tuple has in common with its old version on the same page, in bytes of the data;

@@ -481,10 +481,12 @@ impl<'a> HeapTupleMut<'a> {
         self.set_infomask(kept | HEAP_XMAX_INVALID | xmin_bits & HEAP_XMIN_FROZEN);
     }
 
+    #[inline]
     fn set_infomask2(&mut self, value: u16) {
         self.0[INFOMASK2..INFOMASK2 + 2].copy_from_slice(&value.to_le_bytes());
     }
 
+    #[inline]
     fn set_infomask(&mut self, value: u16) {
         self.0[INFOMASK..INFOMASK + 2].copy_from_slice(&value.to_le_bytes());
     }

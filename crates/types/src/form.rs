@@ -4,6 +4,7 @@
 //! short varlena headers where the storage allows them, zero padding, the null bitmap only when
 //! there is a NULL. No allocation per row: one buffer is reused.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use trunkline_pgformat::align::max_align;
@@ -31,14 +32,20 @@ impl From<TupleTooBig> for TypeError {
 
 /// Makes heap tuples, one after the other, in one buffer.
 ///
-/// For each row: [`begin`](Self::begin), one push per column, [`finish`](Self::finish).
+/// For each row: [`begin`](Self::begin), one push per column, [`finish`](Self::finish). A row that is to
+/// [stay](Self::keep) in the buffer is followed there by the next one.
 #[derive(Debug, Default)]
 pub struct TupleFormer {
     layout: Arc<[AttrLayout]>,
-    /// Header with room for the null bitmap, then the data area.
+    /// Tuples that stay; then, from a multiple of 8 on, a header with room for the null bitmap, and the
+    /// data area.
     buf: Vec<u8>,
-    /// Where the data area begins in `buf`: a multiple of 8.
-    data_start: usize,
+    /// Where the tuples end that stay.
+    kept: usize,
+    /// The header with all of that room: a multiple of 8.
+    header_size: usize,
+    /// Where the row's header begins.
+    start: usize,
     /// Columns pushed.
     pushed: usize,
     has_null: bool,
@@ -58,18 +65,20 @@ impl TupleFormer {
         TupleFormer::default()
     }
 
-    /// Starts a row; whatever was pushed before is gone.
+    /// Starts a row; whatever was pushed since the last row that stays is gone.
     #[inline]
     pub fn begin(&mut self, desc: &TupleDesc) {
         if !Arc::ptr_eq(&self.layout, desc.layout()) {
             self.layout = Arc::clone(desc.layout());
-            self.data_start = max_align(HEAP_TUPLE_HEADER_SIZE + self.layout.len().div_ceil(8));
+            self.header_size = max_align(HEAP_TUPLE_HEADER_SIZE + self.layout.len().div_ceil(8));
         }
-        self.buf.clear();
-        if self.data_start == 24 {
-            self.buf.extend_from_slice(&[0; 24]);
-        } else {
-            self.buf.resize(self.data_start, 0);
+        self.buf.truncate(self.kept);
+        self.start = max_align(self.kept);
+        // Of fixed length, as it is for up to eight columns: one store instead of a call.
+        self.buf.extend_from_slice(&[0; 7 + 24]);
+        self.buf.truncate(self.start + 24);
+        if self.header_size > 24 {
+            self.buf.resize(self.start + self.header_size, 0);
         }
         self.pushed = 0;
         self.has_null = false;
@@ -208,23 +217,37 @@ impl TupleFormer {
     /// If columns are missing.
     #[inline]
     pub fn finish(&mut self) -> Result<&[u8], TupleTooBig> {
+        let place = self.finish_in_place()?;
+        Ok(&self.buf[place])
+    }
+
+    /// The same, told by its place in the buffer.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    ///
+    /// # Panics
+    /// As [`finish`](Self::finish).
+    #[inline]
+    pub fn finish_in_place(&mut self) -> Result<Range<usize>, TupleTooBig> {
         assert_eq!(self.pushed, self.layout.len(), "columns of the row");
         let hoff = if self.has_null {
-            self.data_start
+            self.header_size
         } else {
             max_align(HEAP_TUPLE_HEADER_SIZE)
         };
-        let start = self.data_start - hoff;
+        let data_start = self.start + self.header_size;
+        let start = data_start - hoff;
         let size = max_align(self.buf.len() - start);
         if size > MAX_HEAP_TUPLE_SIZE {
             return Err(TupleTooBig { size });
         }
-        if start > 0 {
+        if hoff < self.header_size {
             // The bitmap's room turned out not to be needed; part of it becomes the header.
-            self.buf[start..self.data_start].fill(0);
+            self.buf[start..data_start].fill(0);
         } else if !self.has_null {
             // The bitmap of eight columns at most.
-            self.buf[HEAP_TUPLE_HEADER_SIZE] = 0;
+            self.buf[start + HEAP_TUPLE_HEADER_SIZE] = 0;
         }
         let mut infomask = 0;
         if self.has_null {
@@ -238,7 +261,27 @@ impl TupleFormer {
         header[18..20].copy_from_slice(&(self.layout.len() as u16).to_le_bytes());
         header[20..22].copy_from_slice(&infomask.to_le_bytes());
         header[22] = hoff as u8;
-        Ok(&self.buf[start..])
+        Ok(start..self.buf.len())
+    }
+
+    /// The row that was finished last stays in the buffer.
+    #[inline]
+    pub fn keep(&mut self) {
+        self.kept = self.buf.len();
+    }
+
+    /// Bytes of the tuples that stay, and of what is between them.
+    #[inline]
+    pub fn kept_bytes(&self) -> usize {
+        self.kept
+    }
+
+    /// Exchanges the tuples that stay for other ones: for none, in an allocation to reuse. No row is
+    /// begun afterwards.
+    pub fn exchange_kept(&mut self, tuples: &mut Vec<u8>) {
+        self.buf.truncate(self.kept);
+        std::mem::swap(&mut self.buf, tuples);
+        self.kept = self.buf.len();
     }
 
     #[inline]
@@ -248,7 +291,7 @@ impl TupleFormer {
 
     #[inline]
     fn set_not_null(&mut self) {
-        self.buf[HEAP_TUPLE_HEADER_SIZE + self.pushed / 8] |= 1 << (self.pushed % 8);
+        self.buf[self.start + HEAP_TUPLE_HEADER_SIZE + self.pushed / 8] |= 1 << (self.pushed % 8);
     }
 
     /// Zero bytes up to the column's alignment, counted from the data area's start (which is
@@ -297,5 +340,76 @@ impl TupleFormer {
             .copy_within(unpadded + 1..unpadded + 1 + len, header + 4);
         self.buf[unpadded..header].fill(0);
         self.buf[header..header + 4].copy_from_slice(&long_header(len));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oids;
+    use crate::tuple_desc::Attribute;
+
+    /// Ten columns, so that the null bitmap may need more than the usual room.
+    fn desc() -> TupleDesc {
+        let of = |oid| Attribute::new("c", oid, -1).unwrap();
+        let mut attrs = vec![of(oids::TEXT)];
+        attrs.extend((0..9).map(|number| of([oids::INT2, oids::INT8][number % 2])));
+        TupleDesc::new(attrs)
+    }
+
+    fn push_row(former: &mut TupleFormer, desc: &TupleDesc, number: usize) {
+        former.begin(desc);
+        former.push(Some(&vec![b'x'; number]));
+        for column in 0..9 {
+            if (number + column) % 4 == 3 && number % 2 == 0 {
+                former.push_null();
+            } else {
+                let value = (number * 1000 + column).to_le_bytes();
+                let length = [2, 8][column % 2];
+                former
+                    .push_with(|out| {
+                        out.extend_from_slice(&value[..length]);
+                        Ok::<(), ()>(())
+                    })
+                    .unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_stay_are_those_that_are_formed_alone() {
+        let desc = desc();
+        let mut kept = TupleFormer::new();
+        let mut tuples = Vec::new();
+        for round in 0..2 {
+            let mut places = Vec::new();
+            for number in 0..300 {
+                if number % 3 == 0 {
+                    // Begun and left, or finished and not kept.
+                    push_row(&mut kept, &desc, number + 7);
+                    if number % 2 == 0 {
+                        kept.finish().unwrap();
+                    }
+                }
+                push_row(&mut kept, &desc, number);
+                places.push(kept.finish_in_place().unwrap());
+                kept.keep();
+            }
+            kept.begin(&desc);
+            let bytes = kept.kept_bytes();
+            kept.exchange_kept(&mut tuples);
+            assert_eq!((tuples.len(), kept.kept_bytes()), (bytes, 0), "{round}");
+            let mut alone = TupleFormer::new();
+            let mut end = 0;
+            for (number, place) in places.into_iter().enumerate() {
+                assert!(place.start >= end && place.start.is_multiple_of(8));
+                end = place.end;
+                push_row(&mut alone, &desc, number);
+                assert_eq!(alone.finish().unwrap(), &tuples[place], "row {number}");
+            }
+            assert_eq!(end, tuples.len());
+            tuples.clear();
+            kept.exchange_kept(&mut tuples);
+        }
     }
 }

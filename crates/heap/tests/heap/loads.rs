@@ -10,7 +10,7 @@ use trunkline_pgformat::{ItemPointer, MAX_HEAP_TUPLE_SIZE, PageRef, verify_page}
 use trunkline_txn::Transaction;
 use trunkline_types::{TupleDesc, TupleFormer};
 
-use crate::rig::{MAIN, Rig, commit, targets};
+use crate::rig::{BATCH_BYTES, MAIN, Rig, commit, targets};
 
 /// Tuples on each seven pages after PostgreSQL 18 has loaded the rows below by `BEGIN; CREATE TABLE;
 /// COPY ... FROM; COMMIT` (so that it looks for no room on earlier pages): `SELECT count(*) ... GROUP
@@ -32,7 +32,7 @@ fn load_tuples(rig: &mut Rig, tuples: impl Iterator<Item = Vec<u8>>) {
     let mut batch = TupleBatch::new();
     for tuple in tuples {
         batch.push(&tuple);
-        if batch.is_full() {
+        if batch.bytes().len() >= BATCH_BYTES {
             insert.insert(&mut batch, &mut rig.io).unwrap();
             assert!(batch.is_empty());
         }
@@ -227,7 +227,7 @@ fn load_from(
     let mut batch = TupleBatch::new();
     for row in 0..rows {
         batch.push(&rig.tuple(row as i32, &"x".repeat(100)));
-        if batch.is_full() {
+        if batch.bytes().len() >= BATCH_BYTES {
             insert.insert(&mut batch, &mut rig.io).unwrap();
         }
     }

@@ -35,6 +35,9 @@ pub const MAIN: RelFork = RelFork {
     fork: ForkNumber::Main,
 };
 
+/// Bytes of tuples that a test gathers before it inserts them.
+pub const BATCH_BYTES: usize = 64 << 10;
+
 /// Commits. Transactions have no log here, which is tested where both are: in the engine's tests.
 pub fn commit(transaction: &Transaction) {
     let config = AioConfig {
@@ -216,7 +219,7 @@ impl Rig {
         let text = "x".repeat(text_bytes);
         for row in 0..rows {
             batch.push(&self.tuple(row as i32, &text));
-            if batch.is_full() {
+            if batch.bytes().len() >= BATCH_BYTES {
                 insert.insert(&mut batch, &mut self.io).unwrap();
             }
         }

@@ -281,10 +281,14 @@ impl<'a> MultiInsertTuples<'a> {
     }
 
     /// Adds `tuple` to block 0's data.
+    #[inline]
     pub fn push(tuple: &LoggedTuple<'_>, data: &mut Vec<u8>) {
-        data.resize(align_up(data.len(), 2), 0);
-        data.extend_from_slice(&(tuple.data.len() as u16).to_le_bytes());
-        data.extend_from_slice(&tuple.header.encode());
+        if !data.len().is_multiple_of(2) {
+            data.push(0);
+        }
+        let [l, m] = (tuple.data.len() as u16).to_le_bytes();
+        let [a, b, c, d, e] = tuple.header.encode();
+        data.extend_from_slice(&[l, m, a, b, c, d, e]);
         data.extend_from_slice(tuple.data);
     }
 
