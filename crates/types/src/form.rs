@@ -361,7 +361,7 @@ mod tests {
         former.begin(desc);
         former.push(Some(&vec![b'x'; number]));
         for column in 0..9 {
-            if (number + column) % 4 == 3 && number % 2 == 0 {
+            if (number + column) % 4 == 3 && number.is_multiple_of(2) {
                 former.push_null();
             } else {
                 let value = (number * 1000 + column).to_le_bytes();
