@@ -23,6 +23,9 @@
 //! | `descriptor_cache` | open segment files, at most so many |
 //! | `tag` | how an I/O names a block |
 //!
+//! A fork may be shorter than its files while a load goes on, and after a crash in one: they have space taken
+//! ahead, all zeros ([`Smgr::extend`]).
+//!
 //! Locks, each a leaf as far as callers can see: a fork's size (1), then the descriptor cache, the
 //! sync slots, the pending unlinks or the directory set (2, never two of them at once). Nothing here waits for an I/O
 //! while it holds one; file metadata calls are made under a fork's size lock.

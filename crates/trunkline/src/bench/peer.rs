@@ -22,6 +22,7 @@ const SETTINGS: &[&str] = &[
     "fsync",
     "synchronous_commit",
     "full_page_writes",
+    "wal_buffers",
     "max_wal_size",
     "huge_pages",
 ];
