@@ -93,6 +93,23 @@ fn rows_are_postgresqls() {
     trunkline.stop();
 }
 
+/// What the scripts that `pg_dump` writes begin with.
+const PG_DUMP_HEADER: &str = "
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET transaction_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+";
+
 /// Statements that both servers have to answer alike, in one session each.
 const STATEMENTS: &[&str] = &[
     "SET client_min_messages = debug; SHOW client_min_messages",
@@ -171,6 +188,11 @@ const STATEMENTS: &[&str] = &[
     "SET random_page_cost = -1",
     "SHOW vacuum_cost_delay; SHOW autovacuum_vacuum_cost_delay; SHOW log_file_mode",
     "SHOW archive_command; SHOW recursive_worktable_factor; SHOW timezone_abbreviations",
+    PG_DUMP_HEADER,
+    "SHOW search_path; SHOW check_function_bodies; SHOW row_security; SHOW client_min_messages",
+    "SET row_security = maybe",
+    "RESET check_function_bodies; RESET row_security; SHOW row_security; RESET search_path",
+    "RESET client_min_messages",
     "SET SESSION AUTHORIZATION DEFAULT; SHOW session_authorization",
     "SET ROLE NONE; SHOW role; RESET ROLE; RESET SESSION AUTHORIZATION",
     "SET SESSION AUTHORIZATION postgres; SET ROLE postgres; SHOW role",
