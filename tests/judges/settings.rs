@@ -191,6 +191,10 @@ const STATEMENTS: &[&str] = &[
     PG_DUMP_HEADER,
     "SHOW search_path; SHOW check_function_bodies; SHOW row_security; SHOW client_min_messages",
     "SET row_security = maybe",
+    // Of older scripts and clients.
+    "SET default_with_oids = false; SHOW default_with_oids",
+    "SET ssl_renegotiation_limit = 0; SHOW ssl_renegotiation_limit",
+    "SET ssl_renegotiation_limit = 1",
     "RESET check_function_bodies; RESET row_security; SHOW row_security; RESET search_path",
     "RESET client_min_messages",
     "SET SESSION AUTHORIZATION DEFAULT; SHOW session_authorization",
@@ -199,7 +203,7 @@ const STATEMENTS: &[&str] = &[
     "DISCARD ALL",
     "SELECT name, setting, source, reset_val FROM pg_settings \
       WHERE name IN ('work_mem', 'transaction_isolation', 'lock_timeout', 'log_file_mode') ORDER BY name",
-    "SELECT count(*) FROM pg_settings WHERE name IN ('role', 'is_superuser')",
+    "SELECT count(*) FROM pg_settings WHERE name IN ('role', 'is_superuser', 'default_with_oids')",
 ];
 
 #[test]
