@@ -11,8 +11,6 @@ use trunkline_harness::{postgres, skipped};
 use crate::data_directory::check_checksums;
 use crate::trunkline::Trunkline;
 
-const DISK_BYTES: u64 = 64 << 20;
-
 /// Left for the loads.
 const FREE_BYTES: u64 = 3 << 20;
 
@@ -24,7 +22,7 @@ struct SmallDisk {
 
 impl SmallDisk {
     /// None where we may not mount.
-    fn mount() -> Option<SmallDisk> {
+    fn mount(size_bytes: u64) -> Option<SmallDisk> {
         let directory = tempfile::Builder::new()
             .prefix("trunkline-disk-")
             .tempdir()
@@ -34,7 +32,7 @@ impl SmallDisk {
             return None;
         }
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={DISK_BYTES}"), "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size_bytes}"), "tmpfs"])
             .arg(directory.path())
             .output()
             .unwrap();
@@ -90,7 +88,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_loses_nothing() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(64 << 20) else {
         return;
     };
     let data_dir = disk.path.join("data");
@@ -155,6 +153,47 @@ fn a_full_disk_loses_nothing() {
     let mut ours = trunkline.client();
     let after = [["6000", "40000"].map(|text| Some(text.to_owned()))];
     assert_eq!(ours.rows(count), after);
+    drop(ours);
+    trunkline.stop();
+}
+
+#[test]
+fn a_log_without_space_ends_the_system_which_says_why_and_recovers_with_space() {
+    let Some(disk) = SmallDisk::mount(128 << 20) else {
+        return;
+    };
+    let data_dir = disk.path.join("data");
+    let trunkline = Trunkline::start(&data_dir);
+    let mut ours = trunkline.client();
+    ours.run("CREATE TABLE t (a int); INSERT INTO t VALUES (0); CHECKPOINT");
+    disk.fill_up();
+    let mut acknowledged = 1;
+    let failure = loop {
+        if let Err(failure) = ours.try_rows("INSERT INTO t VALUES (1)") {
+            break failure;
+        }
+        acknowledged += 1;
+        if let Err(failure) = ours.try_rows("SELECT pg_switch_wal()") {
+            break failure;
+        }
+        assert!(acknowledged < 100, "the disk is not full");
+    };
+    assert!(
+        failure.message.contains("No space left on device"),
+        "{failure:?}"
+    );
+    drop(ours);
+    assert_eq!(trunkline.stop_after_failure().sqlstate(), "57P02");
+
+    disk.make_room();
+    let trunkline = Trunkline::start(&data_dir);
+    let mut ours = trunkline.client();
+    let found: i32 = ours.value("SELECT count(*) FROM t").parse().unwrap();
+    // The last one may be whole without having been acknowledged.
+    assert!(
+        (acknowledged..=acknowledged + 1).contains(&found),
+        "{found} rows, {acknowledged} acknowledged"
+    );
     drop(ours);
     trunkline.stop();
 }

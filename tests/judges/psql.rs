@@ -75,3 +75,48 @@ fn backslash_commands_say_the_same() {
     }
     trunkline.stop();
 }
+
+/// What pg_dump writes, with COPY and with INSERT, makes the same tables with the same rows.
+#[test]
+fn what_pg_dump_writes_is_restored() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let directory = TempDir::new().unwrap();
+    let trunkline = Trunkline::start(&directory.path().join("data"));
+    let mut theirs = cluster.client();
+    theirs.run(
+        "CREATE TABLE dumped ( \
+            a int NOT NULL, b text DEFAULT 'it''s', c numeric(7,3), d timestamptz, e bytea, f float8); \
+         INSERT INTO dumped \
+            SELECT g, repeat('\\ \t', g % 3), g / 7.0, '2024-02-29 12:00+02', '\\x00ff', 1.0 / g \
+            FROM generate_series(1, 30) g; \
+         INSERT INTO dumped VALUES (0, NULL, 'NaN', 'infinity', NULL, '-Infinity')",
+    );
+    let rows = "SELECT * FROM dumped ORDER BY a";
+    let expected = theirs.rows(rows);
+    let script = tempfile::NamedTempFile::new().unwrap();
+    let path = script.path().to_str().unwrap();
+    cluster.judge().give(script.path());
+    for how in ["--no-owner", "--inserts"] {
+        let dump = [
+            "-d",
+            "postgres",
+            "-t",
+            "dumped",
+            "--no-owner",
+            how,
+            "-f",
+            path,
+        ];
+        let (ok, said) = cluster.client_program("pg_dump", &dump);
+        assert!(ok, "{said}");
+        let restore = ["-X", "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-f", path];
+        let (ok, said) = trunkline.client_program(cluster.judge(), "psql", &restore);
+        assert!(ok, "{how}: {said}");
+        let mut ours = trunkline.client();
+        assert_eq!(ours.rows(rows), expected, "{how}");
+        ours.run("DROP TABLE dumped");
+    }
+    trunkline.stop();
+}

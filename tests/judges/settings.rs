@@ -93,6 +93,23 @@ fn rows_are_postgresqls() {
     trunkline.stop();
 }
 
+/// What the scripts that `pg_dump` writes begin with.
+const PG_DUMP_HEADER: &str = "
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET transaction_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+";
+
 /// Statements that both servers have to answer alike, in one session each.
 const STATEMENTS: &[&str] = &[
     "SET client_min_messages = debug; SHOW client_min_messages",
@@ -171,13 +188,22 @@ const STATEMENTS: &[&str] = &[
     "SET random_page_cost = -1",
     "SHOW vacuum_cost_delay; SHOW autovacuum_vacuum_cost_delay; SHOW log_file_mode",
     "SHOW archive_command; SHOW recursive_worktable_factor; SHOW timezone_abbreviations",
+    PG_DUMP_HEADER,
+    "SHOW search_path; SHOW check_function_bodies; SHOW row_security; SHOW client_min_messages",
+    "SET row_security = maybe",
+    // Of older scripts and clients.
+    "SET default_with_oids = false; SHOW default_with_oids",
+    "SET ssl_renegotiation_limit = 0; SHOW ssl_renegotiation_limit",
+    "SET ssl_renegotiation_limit = 1",
+    "RESET check_function_bodies; RESET row_security; SHOW row_security; RESET search_path",
+    "RESET client_min_messages",
     "SET SESSION AUTHORIZATION DEFAULT; SHOW session_authorization",
     "SET ROLE NONE; SHOW role; RESET ROLE; RESET SESSION AUTHORIZATION",
     "SET SESSION AUTHORIZATION postgres; SET ROLE postgres; SHOW role",
     "DISCARD ALL",
     "SELECT name, setting, source, reset_val FROM pg_settings \
       WHERE name IN ('work_mem', 'transaction_isolation', 'lock_timeout', 'log_file_mode') ORDER BY name",
-    "SELECT count(*) FROM pg_settings WHERE name IN ('role', 'is_superuser')",
+    "SELECT count(*) FROM pg_settings WHERE name IN ('role', 'is_superuser', 'default_with_oids')",
 ];
 
 #[test]

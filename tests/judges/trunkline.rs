@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use trunkline_engine::{Database, OpenOptions};
+use trunkline_engine::{Database, EngineError, OpenOptions};
 use trunkline_harness::Postgres;
 use trunkline_server::{Listener, Server, ServerConfig};
 use trunkline_sql::SqlDatabase;
@@ -117,6 +117,15 @@ impl Trunkline {
 
     /// Stops cleanly.
     pub fn stop(self) {
+        self.end().unwrap();
+    }
+
+    /// Stops a system that has failed: why that is not clean.
+    pub fn stop_after_failure(self) -> EngineError {
+        self.end().unwrap_err()
+    }
+
+    fn end(self) -> Result<(), EngineError> {
         let Trunkline {
             database,
             stop,
@@ -126,6 +135,6 @@ impl Trunkline {
         } = self;
         stop.send(()).unwrap();
         runtime.block_on(served).unwrap();
-        database.stop().unwrap();
+        database.stop()
     }
 }

@@ -184,10 +184,7 @@ impl BufferPool {
             log,
             wal: OnceLock::new(),
             consistency_checking: AtomicU32::new(0),
-            backend_writeback: Mutex::new(Writeback::new(
-                config.backend_flush_after_blocks,
-                IoAccount::Normal,
-            )),
+            backend_writeback: Mutex::new(Writeback::new(config.backend_flush_after_blocks)),
             waker_armed: AtomicBool::new(false),
             rounds_cut_short: AtomicU64::new(0),
             allocation_waker: OnceLock::new(),

@@ -293,7 +293,7 @@ impl BufferPool {
             return Ok(Cleaning::Left);
         };
         if self.config().backend_flush_after_blocks > 0 {
-            self.backend_writeback().add(self, ctx, &write);
+            self.backend_writeback().add(self, ctx, &write, account);
         }
         Ok(Cleaning::Started(write))
     }

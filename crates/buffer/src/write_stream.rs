@@ -81,7 +81,7 @@ impl WriteStream {
             delayed_blocks: 0,
             in_flight: VecDeque::new(),
             started_blocks: 0,
-            writeback: Writeback::new(flush_after_blocks, account),
+            writeback: Writeback::new(flush_after_blocks),
             first_error: None,
         }
     }
@@ -255,7 +255,7 @@ impl WriteStream {
     fn finish_oldest(&mut self, ctx: &mut IoContext) {
         if let Some(write) = self.in_flight.pop_front() {
             match self.pool.finish_write(ctx, &write) {
-                Ok(()) => self.writeback.add(&self.pool, ctx, &write),
+                Ok(()) => self.writeback.add(&self.pool, ctx, &write, self.account),
                 Err(error) => {
                     self.first_error.get_or_insert(error);
                 }

@@ -17,6 +17,8 @@ struct Range {
     first: BufferTag,
     blocks: u32,
     write: WaitRef,
+    /// On whose account they were written.
+    account: IoAccount,
 }
 
 /// Writes whose blocks the kernel has not been asked to write yet.
@@ -24,23 +26,27 @@ struct Range {
 pub(crate) struct Writeback {
     /// Blocks to collect before asking; 0 never asks.
     limit_blocks: u32,
-    account: IoAccount,
     pending: Vec<Range>,
     pending_blocks: u32,
 }
 
 impl Writeback {
-    pub(crate) fn new(limit_blocks: u32, account: IoAccount) -> Writeback {
+    pub(crate) fn new(limit_blocks: u32) -> Writeback {
         Writeback {
             limit_blocks,
-            account,
             pending: Vec::new(),
             pending_blocks: 0,
         }
     }
 
-    /// Notes a write. It may still be on the way.
-    pub(crate) fn add(&mut self, pool: &BufferPool, ctx: &mut IoContext, write: &WriteInFlight) {
+    /// Notes a write on this account. It may still be on the way.
+    pub(crate) fn add(
+        &mut self,
+        pool: &BufferPool,
+        ctx: &mut IoContext,
+        write: &WriteInFlight,
+        account: IoAccount,
+    ) {
         if self.limit_blocks == 0 || pool.smgr().is_direct() {
             return;
         }
@@ -48,6 +54,7 @@ impl Writeback {
             first: BufferTag::new(write.rel_fork, write.first),
             blocks: write.blocks,
             write: write.wait_ref,
+            account,
         });
         self.pending_blocks += write.blocks;
         if self.pending_blocks >= self.limit_blocks {
@@ -75,16 +82,16 @@ impl Writeback {
             match merge(merged, *range) {
                 Some(both) => merged = both,
                 None => {
-                    self.flush(pool, ctx, merged);
+                    Self::flush(pool, ctx, merged);
                     merged = *range;
                 }
             }
         }
-        self.flush(pool, ctx, merged);
+        Self::flush(pool, ctx, merged);
         ctx.submit();
     }
 
-    fn flush(&self, pool: &BufferPool, ctx: &mut IoContext, range: Range) {
+    fn flush(pool: &BufferPool, ctx: &mut IoContext, range: Range) {
         let BufferTag { rel_fork, block } = range.first;
         // Without a handle the core is being shut down.
         let Ok(mut handle) = ctx.acquire() else {
@@ -101,17 +108,19 @@ impl Writeback {
             .smgr()
             .start_flush_range(handle, rel, fork, block, range.blocks);
         if started.is_some() {
-            let count = |count, n| pool.counters.add(self.account, block, count, n);
+            let count = |count, n| pool.counters.add(range.account, block, count, n);
             count(Count::Writebacks, 1);
             count(Count::WritebackBlocks, range.blocks.into());
         }
     }
 }
 
-/// Two ranges as one, if the second begins in the first or right behind it, in the same segment.
+/// Two ranges as one, if the second begins in the first or right behind it, in the same segment, and both
+/// are on the same account.
 fn merge(one: Range, other: Range) -> Option<Range> {
     let end = one.first.block + one.blocks;
-    let touches = one.first.rel_fork == other.first.rel_fork
+    let touches = one.account == other.account
+        && one.first.rel_fork == other.first.rel_fork
         && other.first.block <= end
         && other.first.block - one.first.block < segment_remaining(one.first.block);
     touches.then(|| Range {
@@ -136,6 +145,7 @@ mod tests {
             first: BufferTag::new(RelFork::main(rel), block),
             blocks,
             write: WaitRef::NONE,
+            account: IoAccount::Normal,
         }
     }
 
@@ -146,6 +156,11 @@ mod tests {
         assert_eq!(merged(range(1, 4, 4), range(1, 5, 1)), Some((4, 4)));
         assert_eq!(merged(range(1, 4, 4), range(1, 9, 2)), None);
         assert_eq!(merged(range(1, 4, 4), range(2, 8, 2)), None);
+        let of_load = Range {
+            account: IoAccount::BulkWrite,
+            ..range(1, 8, 2)
+        };
+        assert_eq!(merged(range(1, 4, 4), of_load), None);
         let last = range(1, RELSEG_SIZE - 1, 1);
         assert_eq!(merged(last, range(1, RELSEG_SIZE, 1)), None);
     }

@@ -411,7 +411,7 @@ impl Database {
     ///
     /// # Errors
     /// 57P02.
-    pub(crate) fn check_failure(&self) -> Result<(), EngineError> {
+    pub fn check_failure(&self) -> Result<(), EngineError> {
         self.durable.check_log();
         match self.failure() {
             None => Ok(()),

@@ -13,6 +13,9 @@ use crate::settings::{ServerSettings, SettingError, SettingValue};
 
 const MEBIBYTE: u64 = 1 << 20;
 
+/// The most that `wal_buffers` may be, in blocks (`guc_tables.c`).
+const MAX_BUFFERS_BLOCKS: i64 = 262_143;
+
 /// The size of the segments of the cluster whose control file is `control`, which was checked.
 pub(crate) fn segment_size(control: &ControlFile) -> SegmentSize {
     SegmentSize::new(control.xlog_seg_size).unwrap_or(SegmentSize::DEFAULT)
@@ -21,15 +24,21 @@ pub(crate) fn segment_size(control: &ControlFile) -> SegmentSize {
 /// Puts in place of defaults what they stand for in this cluster, and what is a fact.
 pub(crate) fn resolve_wal_settings(settings: &mut ServerSettings, control: &ControlFile) {
     let segment_bytes = i64::from(segment_size(control).bytes());
-    let block = BLCKSZ as i64;
     settings.resolve("wal_segment_size", SettingValue::Integer(segment_bytes));
-    // PostgreSQL's XLOGChooseNumBuffers, and its least number; but up to four segments, not one:
-    // what is inserted needs room beside the writes in flight.
     let blocks = match settings.integer("wal_buffers") {
-        -1 => (settings.integer("shared_buffers") / 32).clamp(8, 4 * segment_bytes / block),
+        -1 => chosen_buffers_blocks(settings.integer("shared_buffers"), segment_bytes),
+        // PostgreSQL's least number.
         blocks => blocks.max(4),
     };
     settings.resolve("wal_buffers", SettingValue::Integer(blocks));
+}
+
+/// The `wal_buffers` of a server that is told none (PostgreSQL's `XLOGChooseNumBuffers`); but up to four
+/// segments, not one: what is inserted needs room beside the writes in flight. Four of the largest
+/// segments are more than the setting may be.
+fn chosen_buffers_blocks(shared_buffers_blocks: i64, segment_bytes: i64) -> i64 {
+    let most = (4 * segment_bytes / BLCKSZ as i64).min(MAX_BUFFERS_BLOCKS);
+    (shared_buffers_blocks / 32).clamp(8, most)
 }
 
 /// The settings of the log of the cluster in `data_dir`.
@@ -91,6 +100,18 @@ pub(crate) fn checkpoint_distance_bytes(config: &WalConfig) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_are_chosen_within_what_the_log_allows() {
+        let chosen = |shared_buffers_mb: i64, segment_mb: i64| {
+            chosen_buffers_blocks(shared_buffers_mb * 128, segment_mb << 20)
+        };
+        assert_eq!(chosen(1, 16), 8);
+        assert_eq!(chosen(128, 16), 512);
+        assert_eq!(chosen(8 << 10, 16), 4 * 2048);
+        assert_eq!(chosen(8 << 10, 1), 4 * 128);
+        assert_eq!(chosen(512 << 10, 1024), 262_143);
+    }
 
     #[test]
     fn distances_are_postgresqls() {

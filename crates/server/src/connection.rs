@@ -57,6 +57,7 @@ impl<S: Session> Connection<S> {
     /// Serves the client until either side ends the connection.
     pub(crate) async fn run(mut self) {
         if let Err(Failure::Fatal(error)) = self.serve().await {
+            let error = self.why_ended(error);
             tracing::info!("{error}");
             let error = SqlError {
                 is_fatal: true,
@@ -78,6 +79,14 @@ impl<S: Session> Connection<S> {
         drop(_registration);
         drop(session);
         wire.close().await;
+    }
+
+    /// A system that has failed ends its connections; then it is the failure that the client is told.
+    fn why_ended(&self, error: SqlError) -> SqlError {
+        match is_termination(&error) {
+            true => self.session.system_failure().unwrap_or(error),
+            false => error,
+        }
     }
 
     async fn serve(&mut self) -> Result<(), Failure> {
@@ -203,10 +212,14 @@ impl<S: Session> Connection<S> {
     async fn recover(&mut self, error: &SqlError, is_extended: bool) -> Result<(), Failure> {
         self.portals.clear();
         self.session.abort().await;
+        self.report_notices()?;
         if self.interrupt.is_terminated() {
+            // What became of the statement the client has to know all the same: a commit may be in doubt.
+            if !is_termination(error) {
+                self.wire.put_error(error)?;
+            }
             return Err(Failure::Fatal(reason_error(CancelReason::Terminate)));
         }
-        self.report_notices()?;
         self.wire.put_error(error)?;
         if is_extended {
             self.is_skipping = true;
@@ -258,6 +271,11 @@ impl<S: Session> Connection<S> {
         self.report_notices()?;
         Ok(outcome?)
     }
+}
+
+/// Whether `error` says only that the connection is to end.
+fn is_termination(error: &SqlError) -> bool {
+    error.sqlstate == CancelReason::Terminate.sqlstate()
 }
 
 /// A panic ends its statement, not the connection.

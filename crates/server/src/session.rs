@@ -76,6 +76,9 @@ pub trait Session: Send + 'static {
     /// How long the client may be waited for, when a message has been answered and changes were taken.
     fn idle_limit(&self) -> Option<IdleLimit>;
 
+    /// Why the system can go on no more, if it has failed: what clients are told that are made to end.
+    fn system_failure(&self) -> Option<SqlError>;
+
     /// What is to be told to the client besides results, oldest first.
     fn take_notices(&mut self) -> Vec<Notice>;
 
@@ -203,6 +206,10 @@ impl Session for SqlSession {
 
     fn idle_limit(&self) -> Option<IdleLimit> {
         self.idle_limit()
+    }
+
+    fn system_failure(&self) -> Option<SqlError> {
+        self.system_failure()
     }
 
     fn take_notices(&mut self) -> Vec<Notice> {

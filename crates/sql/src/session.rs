@@ -169,6 +169,15 @@ impl SqlSession {
         self.told.idle_timeouts.limit(self.status)
     }
 
+    /// Why nothing can be made durable any more, if so: 57P02, with the reason.
+    pub fn system_failure(&self) -> Option<SqlError> {
+        self.shared
+            .database()
+            .check_failure()
+            .err()
+            .map(SqlError::from)
+    }
+
     /// What is to be told to the client besides results, oldest first; also in the middle of what
     /// streams.
     pub fn take_notices(&mut self) -> Vec<Notice> {

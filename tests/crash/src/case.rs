@@ -85,12 +85,8 @@ pub struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, workload) = (self.kind.name(), self.workload.name());
-        let Case { seed, at, .. } = self;
-        write!(
-            f,
-            "trunkline-sim --kind {kind} --workload {workload} --first {seed} --seeds 1 --at {at}"
-        )
+        let command = Case::command(self.kind, self.workload, self.seed);
+        write!(f, "{command} --at {}", self.at)
     }
 }
 
@@ -108,6 +104,19 @@ pub struct Outcome {
 }
 
 impl Case {
+    /// What runs this seed, at the moment that it chooses.
+    pub fn command(kind: Kind, workload: Workload, seed: u64) -> String {
+        let what = match kind {
+            // They have their own.
+            Kind::Threads => String::new(),
+            _ => format!(" --workload {}", workload.name()),
+        };
+        format!(
+            "trunkline-sim --kind {}{what} --first {seed} --seeds 1",
+            kind.name()
+        )
+    }
+
     /// The case of a seed, at a moment that it chooses.
     pub fn once(kind: Kind, workload: Workload, seed: u64) -> Case {
         let length = length(kind, workload, seed).max(1);

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use trunkline_crash::{Case, Kind, Outcome, Place, Workload};
 
 /// How often the progress line changes where nobody watches.
@@ -18,16 +19,17 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 #[command(name = "trunkline-sim", version, about)]
 struct Arguments {
     /// How many seeds to run
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first: u64,
     /// What the database does: everything, load, insert, tables, checkpoint, segments, units,
-    /// unlogged, sessions, random; each of them if not given
+    /// unlogged, sessions, random; each of them if not given. Kind threads has one of its own
     #[arg(long, value_name = "NAME")]
     workload: Option<Workload>,
-    /// What happens to it: power-cut, io-failure, threads; each of them if not given
+    /// What happens to it: power-cut, io-failure, threads; each of them if not given, without threads if a
+    /// workload is
     #[arg(long, value_name = "NAME")]
     kind: Option<Kind>,
     /// At which moments of a seed's workload it happens, with a run each: "once", at one that the seed
@@ -39,8 +41,8 @@ struct Arguments {
     #[arg(long, value_name = "MOMENT", conflicts_with = "steps")]
     at: Option<u64>,
     /// How many runs at the same time
-    #[arg(long, value_name = "J", default_value_t = 1)]
-    jobs: usize,
+    #[arg(long, value_name = "J", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    jobs: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,27 @@ impl std::str::FromStr for Steps {
     }
 }
 
+/// What is asked for.
+fn select(
+    kind: Option<Kind>,
+    workload: Option<Workload>,
+) -> Result<Vec<(Kind, Workload)>, &'static str> {
+    if kind == Some(Kind::Threads) && workload.is_some() {
+        return Err("kind threads has a workload of its own");
+    }
+    let kinds = kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+    let workloads = workload.map_or(Workload::ALL.to_vec(), |workload| vec![workload]);
+    let mut selected = Vec::new();
+    for kind in kinds {
+        match kind {
+            Kind::Threads if workload.is_some() => {}
+            Kind::Threads => selected.push((kind, Workload::ALL[0])),
+            _ => selected.extend(workloads.iter().map(|workload| (kind, *workload))),
+        }
+    }
+    Ok(selected)
+}
+
 /// What comes next, and what came of what was done.
 struct Runner {
     arguments: Arguments,
@@ -80,20 +103,7 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(arguments: Arguments) -> Runner {
-        let kinds = arguments.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
-        let workloads = arguments
-            .workload
-            .map_or(Workload::ALL.to_vec(), |workload| vec![workload]);
-        let mut selected = Vec::new();
-        for kind in kinds {
-            let workloads = match kind {
-                // They have their own.
-                Kind::Threads => &workloads[..1],
-                _ => &workloads[..],
-            };
-            selected.extend(workloads.iter().map(|workload| (kind, *workload)));
-        }
+    fn new(arguments: Arguments, selected: Vec<(Kind, Workload)>) -> Runner {
         Runner {
             arguments,
             selected,
@@ -112,7 +122,8 @@ impl Runner {
     fn seed_of(&self, number: u64) -> (Kind, Workload, u64) {
         let selected = self.selected.len() as u64;
         let (kind, workload) = self.selected[(number % selected) as usize];
-        (kind, workload, self.arguments.first + number / selected)
+        let seed = self.arguments.first.wrapping_add(number / selected);
+        (kind, workload, seed)
     }
 
     fn next_number(&self) -> Option<u64> {
@@ -150,11 +161,7 @@ impl Runner {
                     let case = std::panic::catch_unwind(|| Case::once(kind, workload, seed));
                     match case {
                         Ok(case) => drop(self.run(case, &place)),
-                        Err(_) => self.fail(&format!(
-                            "trunkline-sim --kind {} --workload {} --first {seed} --seeds 1",
-                            kind.name(),
-                            workload.name()
-                        )),
+                        Err(_) => self.fail(&Case::command(kind, workload, seed)),
                     }
                 }
             }
@@ -228,11 +235,61 @@ impl Runner {
 }
 
 fn main() -> ExitCode {
-    let runner = Runner::new(Arguments::parse());
+    let arguments = Arguments::parse();
+    let selected = select(arguments.kind, arguments.workload).unwrap_or_else(|why| {
+        Arguments::command()
+            .error(ErrorKind::ArgumentConflict, why)
+            .exit()
+    });
+    let runner = Runner::new(arguments, selected);
     std::thread::scope(|scope| {
-        for _ in 0..runner.arguments.jobs.max(1) {
+        for _ in 0..runner.arguments.jobs {
             scope.spawn(|| runner.work());
         }
     });
     runner.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_have_a_workload_of_their_own() {
+        let all = select(None, None).unwrap();
+        let of_threads = all.iter().filter(|(kind, _)| *kind == Kind::Threads);
+        assert_eq!(of_threads.count(), 1);
+        assert_eq!(all.len(), 2 * Workload::ALL.len() + 1);
+        assert_eq!(select(Some(Kind::Threads), None).unwrap().len(), 1);
+        let tables = "tables".parse().unwrap();
+        assert_eq!(
+            select(None, Some(tables)).unwrap(),
+            [(Kind::PowerCut, tables), (Kind::IoFailure, tables)]
+        );
+        assert!(select(Some(Kind::Threads), Some(tables)).is_err());
+    }
+
+    #[test]
+    fn what_repeats_a_failure_is_understood() {
+        for (kind, workload) in select(None, None).unwrap() {
+            let case = Case {
+                kind,
+                workload,
+                seed: 7,
+                at: 9,
+            };
+            for command in [case.to_string(), Case::command(kind, workload, 7)] {
+                let arguments = Arguments::try_parse_from(command.split(' ')).unwrap();
+                let selected = select(arguments.kind, arguments.workload).unwrap();
+                assert_eq!(selected, [(kind, workload)], "{command}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_to_do_is_refused() {
+        for option in ["--seeds", "--jobs"] {
+            assert!(Arguments::try_parse_from(["trunkline-sim", option, "0"]).is_err());
+        }
+    }
 }

@@ -153,7 +153,12 @@ fn loads() -> Vec<Op> {
             Op::LoadAsync("t", 3),
         ]);
     }
-    ops.extend([Op::CreateFrozen("f0", 700), Op::Load("t", 1200)]);
+    ops.extend([
+        Op::CreateFrozen("f0", 700),
+        // So many that space on disk is taken ahead.
+        Op::FailingLoad("t", 5500),
+        Op::Load("t", 5000),
+    ]);
     ops
 }
 

@@ -28,11 +28,11 @@ struct Arguments {
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
     /// How many times the server is killed, or now and then stopped
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// How many clients work at a time, each on two connections
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    clients: usize,
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    clients: u16,
     /// The longest time in milliseconds that they work before the server is killed
     #[arg(long, value_name = "MS", default_value_t = 1500)]
     longest_ms: u64,
@@ -84,7 +84,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
         directory: directory.clone(),
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
         rounds: arguments.rounds,
-        clients: arguments.clients.max(1),
+        clients: arguments.clients.into(),
         longest_ms: arguments.longest_ms,
         judge,
     };

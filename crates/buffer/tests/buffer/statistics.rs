@@ -53,6 +53,30 @@ impl Since {
 }
 
 #[test]
+fn the_kernel_is_asked_on_the_account_of_what_was_written() {
+    let options = Options {
+        direct: false,
+        flush_after_blocks: 4,
+        ..Options::default()
+    };
+    let rig = Rig::new(Over::Kind(MethodKind::Sync), options);
+    let mut ctx = rig.issuer();
+    rig.fill(&mut ctx, 96);
+    let mut since = Since::new(&rig);
+    let mut ring = Strategy::new(&rig.pool, StrategyKind::Vacuum);
+    for block in 0..48 {
+        let buffer = rig
+            .pool
+            .read(&mut ctx, MAIN, block, Some(&mut ring))
+            .unwrap();
+        buffer.exclusive().mark_dirty();
+    }
+    let vacuumed = since.only(&rig, IoAccount::Vacuum);
+    assert!(vacuumed.writeback_blocks > 0, "{vacuumed:?}");
+    assert!(vacuumed.writeback_blocks <= vacuumed.written_blocks);
+}
+
+#[test]
 fn what_a_ring_is_for_is_on_whose_account_it_counts() {
     // Rings of 16 buffers.
     let rig = Rig::new(Over::Kind(MethodKind::Sync), Options::default());

@@ -44,7 +44,7 @@ pub enum SettingContext {
 /// What this engine does with a setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Support {
-    /// It works.
+    /// It works, or all of its values come to the same because there is nothing that they are about.
     Works,
     /// It is known, but what it steers does not exist here: changing it from its default is refused.
     Inert,
@@ -78,7 +78,13 @@ pub struct SettingDefinition {
 }
 
 /// Settings that SHOW knows and no list has (`GUC_NO_SHOW_ALL`).
-const NOT_LISTED: [&str; 3] = ["is_superuser", "role", "session_authorization"];
+const NOT_LISTED: [&str; 5] = [
+    "default_with_oids",
+    "is_superuser",
+    "role",
+    "session_authorization",
+    "ssl_renegotiation_limit",
+];
 
 impl SettingDefinition {
     /// Whether SHOW ALL and `pg_settings` have it.
@@ -96,6 +102,8 @@ const POSTGRESQL: &str = include_str!("postgresql-18-settings.tsv");
 const OWN: &str = "\
 checkpoint_io_concurrency\tinteger\t\tWrite-Ahead Log / Checkpoints\tsighup\t1\t1000\t\t32\t\
 Number of writes that a checkpoint keeps in flight.
+default_with_oids\tbool\t\tVersion and Platform Compatibility / Previous PostgreSQL Versions\tuser\t\t\t\toff\t\
+WITH OIDS is no longer supported; this can only be false.
 io_direct\tstring\t\tResource Usage / I/O\tpostmaster\t\t\t\tdata,wal,wal_init\t\
 Uses direct I/O for these kinds of files, where the file system allows it.
 io_wal_concurrency\tinteger\t\tWrite-Ahead Log / Settings\tpostmaster\t1\t256\t\t32\t\
@@ -110,6 +118,8 @@ role\tstring\t\tUngrouped\tuser\t\t\t\tnone\t\
 Sets the current role.
 session_authorization\tstring\t\tUngrouped\tuser\t\t\t\tpostgres\t\
 Sets the session user name.
+ssl_renegotiation_limit\tinteger\t\tConnections and Authentication / SSL\tuser\t0\t0\t\t0\t\
+SSL renegotiation is no longer supported; this can only be 0.
 ";
 
 /// PostgreSQL's settings that do here what they do there.
@@ -189,6 +199,10 @@ const WORKING: &[&str] = &[
     "work_mem",
     "zero_damaged_pages",
 ];
+
+/// PostgreSQL's settings that clients set (the scripts that `pg_dump` writes do), and whose values are all
+/// the same here, because there can be nothing that they are about: policies of rows, bodies of functions.
+const OF_WHAT_NOBODY_CAN_MAKE: &[&str] = &["check_function_bodies", "row_security"];
 
 /// Defaults that differ from PostgreSQL's because this engine differs.
 const OWN_DEFAULTS: &[(&str, &str)] = &[
@@ -285,7 +299,7 @@ fn parse_line(line: &'static str) -> SettingDefinition {
         words,
         boot: own_default.map_or(boot, |(_, value)| value),
         description,
-        support: if WORKING.contains(&name) {
+        support: if WORKING.contains(&name) || OF_WHAT_NOBODY_CAN_MAKE.contains(&name) {
             Support::Works
         } else {
             Support::Inert
@@ -328,7 +342,7 @@ mod tests {
 
     #[test]
     fn every_working_setting_is_defined() {
-        for name in WORKING {
+        for name in WORKING.iter().chain(OF_WHAT_NOBODY_CAN_MAKE) {
             assert!(find(name).is_some(), "{name}");
         }
         for (name, _) in OWN_DEFAULTS {

@@ -333,6 +333,26 @@ async fn a_stop_tells_clients_and_cancels_statements() {
     );
 }
 
+#[tokio::test]
+async fn a_failed_system_tells_why_it_ends_and_what_became_of_statements() {
+    let fixture = Fixture::new().await;
+    let mut idle = Raw::start(fixture.address).await;
+    let mut waiting = Raw::start(fixture.address).await;
+    waiting.send(&[('Q', b"wait\0")]).await;
+    fixture.world.waiting.notified().await;
+    let mut committing = Raw::start(fixture.address).await;
+    committing.send(&[('Q', b"wait and doubt\0")]).await;
+    fixture.world.waiting.notified().await;
+    *fixture.world.failure.lock().unwrap() = Some("the disk is gone".to_owned());
+    fixture.stop.send(()).unwrap();
+    fixture.task.await.unwrap();
+    let told = "E:SFATAL|VFATAL|C57P02|Mthe disk is gone||";
+    assert_eq!(idle.until('!').await, [told, "end"]);
+    assert_eq!(waiting.until('!').await, [told, "end"]);
+    let doubt = "E:SERROR|VERROR|C08007|Mnobody knows||";
+    assert_eq!(committing.until('!').await, [doubt, told, "end"]);
+}
+
 /// Resident memory of this process, in bytes.
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();

@@ -29,6 +29,8 @@ pub struct World {
     pub stopped_streams: watch::Sender<usize>,
     /// Notified when a `wait` statement has begun.
     pub waiting: tokio::sync::Notify,
+    /// Why the system has failed, if it has.
+    pub failure: Mutex<Option<String>>,
 }
 
 pub struct Script {
@@ -263,6 +265,13 @@ impl Session for ScriptSession {
         })
     }
 
+    fn system_failure(&self) -> Option<SqlError> {
+        let failure = self.world.failure.lock().unwrap();
+        failure
+            .as_ref()
+            .map(|reason| SqlError::new("57P02", reason.clone()))
+    }
+
     fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
@@ -409,6 +418,11 @@ impl Session for ScriptSession {
                 self.world.waiting.notify_one();
                 let reason = self.token.requested_async().await;
                 Err(SqlError::new(reason.sqlstate(), reason.message()))
+            }
+            ["wait", "and", "doubt"] => {
+                self.world.waiting.notify_one();
+                self.token.requested_async().await;
+                Err(SqlError::new("08007", "nobody knows"))
             }
             ["divide"] => Err(SqlError::new("22012", "division by zero")),
             ["panic"] => panic!("the script panics"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use trunkline_aio::MethodKind;
 use trunkline_buffer::RelFork;
-use trunkline_pgformat::ForkNumber;
+use trunkline_pgformat::{BLCKSZ, ForkNumber};
 use trunkline_txn::LockMode;
 
 use super::Common;
@@ -61,6 +61,13 @@ pub async fn run(arguments: &Arguments) -> Result<(), ProgramError> {
         settings: arguments.settings.clone(),
     })
     .await?;
+    let buffers = ours.database().pool().buffers();
+    if ((buffers * BLCKSZ) as u64) < bytes {
+        return Err(ProgramError::new(format!(
+            "shared_buffers has {buffers} buffers, which do not hold {} MiB",
+            arguments.mib
+        )));
+    }
     println!("checkpoint: {}", ours.heading().await?);
     let copy = format!(
         "COPY t FROM '{}' (FORMAT binary)",
@@ -161,7 +168,7 @@ async fn dirty_table(ours: &mut Embedded) -> Result<u64, ProgramError> {
             buffer.exclusive().mark_dirty();
         }
         session.sync().map_err(|error| failed(&error))?;
-        Ok(u64::from(blocks) * trunkline_pgformat::BLCKSZ as u64)
+        Ok(u64::from(blocks) * BLCKSZ as u64)
     });
     dirtied
         .await

@@ -62,7 +62,7 @@ struct Contest {
 pub fn run(arguments: &Arguments) -> Result<(), ProgramError> {
     if !(arguments.seconds > 0.0 && arguments.seconds <= 3600.0) {
         return Err(ProgramError::new(
-            "--seconds must be between 0 and 3600".to_owned(),
+            "--seconds must be more than 0 and at most 3600".to_owned(),
         ));
     }
     let time = Duration::from_secs_f64(arguments.seconds);
