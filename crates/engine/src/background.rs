@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use trunkline_aio::{Clock, IoContext};
 use trunkline_buffer::{BackgroundWriter, BufferPool};
+use trunkline_wal::Wal;
 
 use crate::checkpoint_requests::CheckpointRequests;
 use crate::checkpointer::{Checkpointer, CheckpointerStep};
@@ -51,7 +52,7 @@ impl BackgroundThreads {
         clock: &Arc<dyn Clock>,
         checkpointer: (Arc<Mutex<Checkpointer>>, Arc<CheckpointRequests>, IoContext),
         writer: (Arc<Mutex<BackgroundWriter>>, Arc<BufferPool>, IoContext),
-        wal_writer: (Arc<Mutex<WalWriting>>, IoContext),
+        wal_writer: (Arc<Mutex<WalWriting>>, Arc<Wal>, IoContext),
     ) -> std::io::Result<BackgroundThreads> {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut background = BackgroundThreads {
@@ -70,12 +71,13 @@ impl BackgroundThreads {
         let thread = background.spawn("background writer", move || {
             run_background_writer(&shared, io, own_clock.as_ref(), &own_stopping);
         })?;
-        let (shared, io) = wal_writer;
+        let (shared, wal, io) = wal_writer;
         let own_clock = Arc::clone(clock);
-        background.spawn("WAL writer", move || {
+        let wal_thread = background.spawn("WAL writer", move || {
             run_wal_writer(&shared, io, own_clock.as_ref(), &stopping);
         })?;
         pool.on_allocation(move || thread.unpark());
+        wal.on_segment_begun(move || wal_thread.unpark());
         Ok(background)
     }
 

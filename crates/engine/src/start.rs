@@ -207,7 +207,11 @@ impl Database {
                         Arc::clone(&pool),
                         aio.issuer(0)?,
                     ),
-                    (Arc::clone(&wal_writing), aio.issuer(0)?),
+                    (
+                        Arc::clone(&wal_writing),
+                        Arc::clone(&durable.wal),
+                        aio.issuer(0)?,
+                    ),
                 )
                 .map_err(ThreadError::NotStarted)?,
             ),

@@ -5,13 +5,14 @@
 //! its segment there; if it does not, it makes it, and that is counted.
 //!
 //! Everything that changes names in the directory holds one mutex, across the I/O of making a segment:
-//! who holds it completes that I/O by itself and wants nothing of who waits for it.
+//! who holds it completes that I/O by itself and wants nothing of who waits for it. Who opens a segment that
+//! is there does without, unless its name is just being made durable.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use arrayvec::ArrayVec;
 use trunkline_aio::{AlignedBuf, File, FileKind, IoContext, OpenOptions, RawIo, Storage};
@@ -49,8 +50,12 @@ pub(crate) struct Segments {
     storage: Arc<dyn Storage>,
     /// Newest use last. A leaf.
     open: Mutex<ArrayVec<(SegmentNumber, Arc<File>), MAX_OPEN>>,
-    /// Held by who changes names; `open` is taken under it.
+    /// Held by who changes names; `open` and `unsynced_name` are taken under it.
     names: Mutex<()>,
+    /// The segment whose name may be there without being durable. Set before the name is given. A leaf.
+    unsynced_name: Mutex<Option<SegmentNumber>>,
+    /// Called when a segment is begun. Set once.
+    begun: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(crate) counts: SegmentCounts,
 }
 
@@ -61,6 +66,8 @@ impl Segments {
             storage,
             open: Mutex::new(ArrayVec::new()),
             names: Mutex::new(()),
+            unsynced_name: Mutex::new(None),
+            begun: OnceLock::new(),
             counts: SegmentCounts::default(),
         }
     }
@@ -89,28 +96,81 @@ impl Segments {
         if let Some(file) = self.cached(number) {
             return Ok(file);
         }
+        let file = match self.open_existing(number)? {
+            Some(file) => file,
+            None => self.open_or_make(io, number)?,
+        };
+        let mut open = lock(&self.open);
+        if let Some((_, file)) = open.iter().find(|(other, _)| *other == number) {
+            // Somebody else was faster.
+            return Ok(Arc::clone(file));
+        }
+        let oldest = open.is_full().then(|| open.remove(0));
+        open.push((number, Arc::clone(&file)));
+        drop(open);
+        // Closes outside of the lock, or with the last I/O on it.
+        drop(oldest);
+        if let Some(begun) = self.begun.get() {
+            begun();
+        }
+        Ok(file)
+    }
+
+    /// `wake` is called when a segment is opened that was not open: usually because the log has come to it,
+    /// so that the next ones should be made. It must not block.
+    pub(crate) fn on_begun(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.begun.set(Box::new(wake));
+    }
+
+    /// The file of a segment that is there, with a durable name; whoever makes another one need not be
+    /// waited for.
+    fn open_existing(&self, number: SegmentNumber) -> Result<Option<Arc<File>>, WalError> {
+        let path = self.path(number);
+        let file = match self.storage.open(&path, self.options()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(WalError::file("open", &path)(error)),
+        };
+        // The name was there; whoever gave it has said so before, and says when it is durable.
+        if *lock(&self.unsynced_name) == Some(number) {
+            return Ok(None);
+        }
+        self.check_length(number, &file)?;
+        Ok(Some(file))
+    }
+
+    /// The same by who has the names; the segment is made if it is not there.
+    fn open_or_make(
+        &self,
+        io: &mut IoContext,
+        number: SegmentNumber,
+    ) -> Result<Arc<File>, WalError> {
         // Whoever has the names may wait for I/O that is still pending here.
         io.submit();
         let _names = lock(&self.names);
         if let Some(file) = self.cached(number) {
             return Ok(file);
         }
+        if let Some(file) = self.open_existing(number)? {
+            return Ok(file);
+        }
         let path = self.path(number);
-        let file = match self.storage.open(&path, self.options()) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.counts.made_late.fetch_add(1, Relaxed);
-                tracing::debug!(path = %path.display(), "a WAL segment was not made ahead");
-                self.make(io, number, &self.blank_page())?;
-                self.storage
-                    .open(&path, self.options())
-                    .map_err(WalError::file("open", &path))?
-            }
-            Err(error) => return Err(WalError::file("open", &path)(error)),
-        };
+        self.counts.made_late.fetch_add(1, Relaxed);
+        tracing::debug!(path = %path.display(), "a WAL segment was not made ahead");
+        self.make(io, number, &[])?;
+        let file = self
+            .storage
+            .open(&path, self.options())
+            .map_err(WalError::file("open", &path))?;
+        self.check_length(number, &file)?;
+        Ok(file)
+    }
+
+    fn check_length(&self, number: SegmentNumber, file: &File) -> Result<(), WalError> {
+        let path = self.path(number);
         let length = self
             .storage
-            .len(&file)
+            .len(file)
             .map_err(WalError::file("measure", &path))?;
         let wanted = self.config.segment_size.bytes().into();
         if length != wanted {
@@ -122,13 +182,7 @@ impl Segments {
                 ),
             });
         }
-        let mut open = lock(&self.open);
-        let oldest = open.is_full().then(|| open.remove(0));
-        open.push((number, Arc::clone(&file)));
-        drop(open);
-        // Closes outside of the lock, or with the last I/O on it.
-        drop(oldest);
-        Ok(file)
+        Ok(())
     }
 
     fn cached(&self, number: SegmentNumber) -> Option<Arc<File>> {
@@ -207,13 +261,29 @@ impl Segments {
             }
             return Err(error);
         }
-        let path = self.path(number);
-        self.storage
-            .rename(&temporary, &path)
-            .map_err(WalError::file("rename", &temporary))?;
-        self.sync_directory()?;
+        self.give_name(number, &temporary)?;
         self.counts.made.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// Makes the file at `path` the segment, durably, by who has the names, or is alone. Nothing is
+    /// written under the new name before that. If the name cannot be made durable, none is given any more:
+    /// the log ends with the segments that there are (W7).
+    fn give_name(&self, number: SegmentNumber, path: &std::path::Path) -> Result<(), WalError> {
+        let before = lock(&self.unsynced_name).replace(number);
+        if let Some(before) = before {
+            *lock(&self.unsynced_name) = Some(before);
+            let error = std::io::Error::other("an earlier attempt to sync it has failed");
+            return Err(WalError::file("sync directory", &self.config.directory)(
+                error,
+            ));
+        }
+        let renamed = self.storage.rename(path, &self.path(number));
+        if renamed.is_ok() {
+            self.sync_directory()?;
+        }
+        *lock(&self.unsynced_name) = None;
+        renamed.map_err(WalError::file("rename", path))
     }
 
     fn fill(
@@ -349,12 +419,7 @@ impl Segments {
 
     fn recycle(&self, number: SegmentNumber, to: SegmentNumber) -> Result<(), WalError> {
         self.forget(number);
-        let path = self.path(number);
-        self.storage
-            .rename(&path, &self.path(to))
-            .map_err(WalError::file("rename", &path))?;
-        // Before anything is written under the new name.
-        self.sync_directory()?;
+        self.give_name(to, &self.path(number))?;
         self.counts.recycled.fetch_add(1, Relaxed);
         Ok(())
     }

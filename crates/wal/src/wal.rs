@@ -209,6 +209,14 @@ impl Wal {
             .make_ahead(io, current + 1, current + SEGMENTS_AHEAD)
     }
 
+    /// Who is to be woken when the log comes to another segment, to take a step of the [`WalWriter`]: so
+    /// that the next segments are there in time. `wake` must not block. Set once.
+    ///
+    /// [`WalWriter`]: crate::WalWriter
+    pub fn on_segment_begun(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.segments.on_begun(wake);
+    }
+
     /// After a checkpoint with its redo pointer at `redo`, the one before having had it at
     /// `previous_redo`: renames the segments before it for later use, or removes them.
     ///

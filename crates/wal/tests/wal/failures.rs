@@ -105,6 +105,37 @@ fn a_full_disk_is_told_with_the_segment_s_name() {
 }
 
 #[test]
+fn a_segment_whose_name_may_not_be_durable_takes_no_log() {
+    within_limit(|| {
+        let (disk, mut cluster) = simulated(SyncMethod::OpenDatasync);
+        let fail = Fault::Fail(EIO);
+        let rule = FaultRule::new(fail, &[OpKind::SyncDir], PathFilter::Any, When::Nth(1));
+        disk.set_faults(FaultPlan::none().with(rule));
+        let make = |cluster: &mut Cluster| cluster.wal.make_segments_ahead(&mut cluster.io);
+        assert_eq!(make(&mut cluster).unwrap_err().errno(), Some(EIO));
+        assert_eq!(disk.faults().rules[0].struck(), 1);
+        // From here on the disk is well. Nothing is synced again as if it had not failed.
+        let message =
+            "could not sync directory \"/pg_wal\": an earlier attempt to sync it has failed";
+        assert_eq!(make(&mut cluster).unwrap_err().to_string(), message);
+        let mut durable = cluster.wal.durable_lsn();
+        let error = (0..)
+            .map(|id| {
+                let inserted = insert(&cluster.wal, &mut cluster.io, id, 50_000)?;
+                cluster.wal.flush(&mut cluster.io, inserted.end)?;
+                durable = inserted.end;
+                Ok::<(), WalError>(())
+            })
+            .find_map(Result::err)
+            .unwrap();
+        assert_eq!(error.to_string(), message);
+        assert!(cluster.wal.durable_lsn() >= durable);
+        assert!(cluster.wal.durable_lsn() <= cluster.config.segment_size.start_of(2));
+        assert!(cluster.wal.failure().is_some());
+    });
+}
+
+#[test]
 fn a_write_of_no_bytes_is_no_space_and_later_writes_do_not_count() {
     within_limit(|| {
         let directory = tempfile::tempdir().unwrap();

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use trunkline_harness::Gate;
 use trunkline_pgformat::Lsn;
 use trunkline_pgformat::wal::page_header::{LONG_HEADER_SIZE, LongPageHeader, PageHeader};
 use trunkline_wal::{WalConfig, WalPosition, invalidate_beyond};
 
-use crate::support::{Cluster, config, for_each_method, within_limit};
+use crate::support::{Cluster, config, for_each_method, over, within_limit};
 
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(directory)
@@ -65,6 +67,36 @@ fn segments_made_ahead_have_full_size_and_no_log_and_commits_find_them() {
                 assert_eq!(cluster.wal.stats().segments_made_late, 1);
             }
         });
+    });
+}
+
+#[test]
+fn a_segment_that_is_there_is_begun_while_another_one_is_made() {
+    within_limit(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let gate = Arc::new(Gate::default());
+        let aio = over(Arc::clone(&gate) as _);
+        let mut cluster = Cluster::on_disk(&aio, config(directory.path()));
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&begun);
+        cluster.wal.on_segment_begun(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        assert_eq!(cluster.wal.make_segments_ahead(&mut cluster.io).unwrap(), 2);
+        fill_up_to(&mut cluster, 2);
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        gate.close_for("xlogtemp.4");
+        let maker = std::thread::spawn({
+            let (wal, aio) = (Arc::clone(&cluster.wal), Arc::clone(&aio));
+            move || wal.make_segments_ahead(&mut aio.issuer(2).unwrap())
+        });
+        gate.wait_until_held(1);
+        fill_up_to(&mut cluster, 3);
+        assert_eq!(begun.load(Ordering::SeqCst), 2);
+        assert!(!names(directory.path()).contains(&segment(4)));
+        gate.open();
+        assert_eq!(maker.join().unwrap().unwrap(), 1);
+        assert_eq!(cluster.wal.stats().segments_made_late, 0);
     });
 }
 
