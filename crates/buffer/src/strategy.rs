@@ -96,9 +96,9 @@ impl Strategy {
         self.extended_blocks = self.extended_blocks.saturating_add(blocks);
     }
 
-    /// Whether an extension may have taken space ahead.
-    pub fn may_have_space_ahead(&self) -> bool {
-        self.extended_blocks > SPACE_AHEAD_FROM_BLOCKS
+    /// Whether the next extension takes space ahead.
+    pub fn takes_space_ahead(&self) -> bool {
+        self.space_ahead_blocks() > 0
     }
 
     /// Moves to the next slot and gives its buffer.

@@ -186,9 +186,12 @@ impl Load {
         }
         let rows = self.batch.len() as u64;
         self.rows.exchange_kept(self.batch.bytes());
-        self.insert.insert(&mut self.batch, &mut self.io)?;
+        let inserted = self.insert.insert(&mut self.batch, &mut self.io);
+        // After a failure, too: what is left of it goes nowhere.
+        self.batch.clear();
         // Empty again, with its allocation.
         self.rows.exchange_kept(self.batch.bytes());
+        inserted?;
         self.progress.tuples.fetch_add(rows, Ordering::Relaxed);
         Ok(())
     }

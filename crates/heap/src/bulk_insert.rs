@@ -7,7 +7,7 @@
 //!
 //! One record tells of all tuples that go to a page at a time; redo makes a page anew that held
 //! nothing, so no image is logged of those. The extension itself is not logged: pages that recovery
-//! finds beyond what records told it are zeros, and will be spare.
+//! finds beyond what records told it are zeros.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -420,12 +420,12 @@ impl BulkInsert {
 
     fn extend(&mut self, io: &mut IoContext) -> Result<(), HeapError> {
         let count = self.next_extension_pages;
+        self.has_space_ahead |= self.strategy.takes_space_ahead();
         self.next_extension_pages = (count * 2).min(MAX_EXTENSION_PAGES);
         self.fresh = self
             .pool
             .extend(io, self.fork, count, Some(&mut self.strategy))?
             .into();
-        self.has_space_ahead = self.strategy.may_have_space_ahead();
         for buffer in &self.fresh {
             let block = buffer.block();
             match self.extended.last_mut() {

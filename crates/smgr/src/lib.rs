@@ -23,8 +23,8 @@
 //! | `descriptor_cache` | open segment files, at most so many |
 //! | `tag` | how an I/O names a block |
 //!
-//! A fork may be shorter than its files while a load goes on, and after a crash in one: they have space taken
-//! ahead, all zeros ([`Smgr::extend`]).
+//! A fork may be shorter than its files while a load goes on: they have space taken ahead, all zeros
+//! ([`Smgr::extend`]). What a crash leaves of it is the fork's from the next start on.
 //!
 //! Locks, each a leaf as far as callers can see: a fork's size (1), then the descriptor cache, the
 //! sync slots, the pending unlinks or the directory set (2, never two of them at once). Nothing here waits for an I/O

@@ -253,15 +253,17 @@ impl Segments {
             .config
             .directory
             .join(format!("{TEMPORARY_PREFIX}{number}"));
-        let filled = self.fill(io, &temporary, head);
-        if let Err(error) = filled {
+        self.check_names()?;
+        let made = self
+            .fill(io, &temporary, head)
+            .and_then(|()| self.give_name(number, &temporary));
+        if let Err(error) = made {
             // Best effort: it is removed at the next start, too.
             if self.storage.unlink(&temporary).is_err() {
                 tracing::warn!(path = %temporary.display(), "could not remove a temporary file");
             }
             return Err(error);
         }
-        self.give_name(number, &temporary)?;
         self.counts.made.fetch_add(1, Relaxed);
         Ok(())
     }
@@ -270,20 +272,29 @@ impl Segments {
     /// written under the new name before that. If the name cannot be made durable, none is given any more:
     /// the log ends with the segments that there are (W7).
     fn give_name(&self, number: SegmentNumber, path: &std::path::Path) -> Result<(), WalError> {
-        let before = lock(&self.unsynced_name).replace(number);
-        if let Some(before) = before {
-            *lock(&self.unsynced_name) = Some(before);
-            let error = std::io::Error::other("an earlier attempt to sync it has failed");
-            return Err(WalError::file("sync directory", &self.config.directory)(
-                error,
-            ));
-        }
-        let renamed = self.storage.rename(path, &self.path(number));
+        self.check_names()?;
+        *lock(&self.unsynced_name) = Some(number);
+        let new = self.path(number);
+        let renamed = self.storage.rename(path, &new);
         if renamed.is_ok() {
             self.sync_directory()?;
         }
-        *lock(&self.unsynced_name) = None;
+        // A rename that failed may have happened all the same.
+        if renamed.is_ok() || matches!(self.storage.exists(&new), Ok(false)) {
+            *lock(&self.unsynced_name) = None;
+        }
         renamed.map_err(WalError::file("rename", path))
+    }
+
+    /// An error if a name was given that could not be made durable. By who has the names.
+    fn check_names(&self) -> Result<(), WalError> {
+        if lock(&self.unsynced_name).is_none() {
+            return Ok(());
+        }
+        let error = std::io::Error::other("an earlier attempt to sync it has failed");
+        Err(WalError::file("sync directory", &self.config.directory)(
+            error,
+        ))
     }
 
     fn fill(
@@ -403,7 +414,7 @@ impl Segments {
         old.sort_unstable();
         for number in old {
             let _names = lock(&self.names);
-            if self.config.wal_recycle {
+            if self.config.wal_recycle && self.check_names().is_ok() {
                 while free <= recycle_to && self.is_there(free)? {
                     free += 1;
                 }
