@@ -259,7 +259,8 @@ impl Segments {
             .and_then(|()| self.give_name(number, &temporary));
         if let Err(error) = made {
             // Best effort: it is removed at the next start, too.
-            if self.storage.unlink(&temporary).is_err() {
+            let removed = self.storage.unlink(&temporary);
+            if removed.is_err_and(|error| error.kind() != ErrorKind::NotFound) {
                 tracing::warn!(path = %temporary.display(), "could not remove a temporary file");
             }
             return Err(error);
